@@ -1,0 +1,82 @@
+# The targets a contributor needs. Everything is set up by them: `make run` and
+# `make test` work in a fresh clone with Go, git and make.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# Flags as for the builds of Kubernetes, so that what they share compiles once.
+STATIC  := CGO_ENABLED=0 $(GO)
+CLUSTER := bin/cluster
+
+# Time for each fuzz target in `make soak`.
+FUZZTIME ?= 10m
+
+.PHONY: build generate test unit e2e deps kube soak fuzz bench bench-large lint verify up down run help clean FORCE
+
+build: ## bin/asi-gateway and bin/asictl (a link kubectl-asi makes it a kubectl plugin)
+	$(STATIC) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/asi-gateway ./cmd/asictl
+	@ln -sf asictl bin/kubectl-asi
+
+generate: ## what is made from the kinds in pkg/apis
+	hack/generate.sh
+
+$(CLUSTER): FORCE
+	@$(STATIC) build -trimpath -buildvcs=false -o $@ ./hack/cluster/cmd/cluster
+FORCE:
+
+test: deps kube lint unit e2e ## everything that must pass before a change lands
+
+unit: deps ## packages by themselves, with the race detector
+	$(GO) test -race ./pkg/... ./cmd/... ./bench/... ./test/architecture/... ./test/fixture/...
+
+e2e: deps kube ## with the real cluster; one package at a time, they are heavy
+	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/survival/...
+
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l bench cmd hack pkg test); [ -z "$$out" ] || { echo "not formatted, run gofmt -w:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=hack/tools/go.mod staticcheck ./...
+
+verify: lint generate ## lint, generated files as committed, go.mod files tidy and whole
+	git diff --exit-code -- pkg/apis
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	cd hack/tools && $(GO) mod tidy -diff
+	for m in kubernetes etcd kwok; do (cd hack/cluster/build/$$m && $(GO) mod tidy -diff) || exit 1; done
+
+deps: ## Debian packages that tests need
+	@hack/deps.sh
+
+kube: $(CLUSTER) ## build etcd, Kubernetes and kwok into the cache folder (ASI_KUBE_DIR)
+	$(CLUSTER) build
+
+soak: deps kube fuzz ## long: every fuzz target for FUZZTIME, the end-to-end tests five times over
+	$(GO) test -race -p 1 -count 5 -timeout 120m ./test/attack/... ./test/clients/...
+	ASI_SOAK=1 $(GO) test -race -p 1 -timeout 60m ./pkg/limiter/... ./test/limits/... ./test/survival/...
+	ASI_SOAK=1 $(GO) test -race -count 3 -timeout 60m ./test/failover/...
+
+fuzz: ## every fuzz target for FUZZTIME
+	hack/fuzz.sh $(FUZZTIME)
+
+bench: kube ## figures into bench/results, about 10 minutes
+	$(GO) run ./bench forward
+	$(GO) run ./bench watches
+
+bench-large: kube ## the same with more rounds
+	$(GO) run ./bench forward -rounds 21
+	$(GO) run ./bench watches -watches 20000
+
+up: kube ## a cluster that stays up: two main and a bypass apiserver
+	$(CLUSTER) up
+
+down: $(CLUSTER) ## end what `make up` started
+	$(CLUSTER) down
+
+run: kube build ## cluster, sample workload and gateway in the foreground; Ctrl-C ends all
+	$(CLUSTER) run --gateway bin/asi-gateway
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
+
+clean: ## what make build and make run leave here
+	rm -rf bin gateway.kubeconfig

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// TestFlags keeps the command line, which people script, as a golden file.
+func TestFlags(t *testing.T) {
+	golden := filepath.Join("testdata", "flags.txt")
+	got := []byte(newOptions().flags().FlagUsagesWrapped(100))
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the flags have changed; if that is meant, run go test ./cmd/asi-gateway -update\n%s", got)
+	}
+}
+
+func TestBadCommandLineNamesTheFlag(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	good := filepath.Join(t.TempDir(), "kubeconfig")
+	for _, tc := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"--kubeconfig", "needed"}},
+		{[]string{"--kubeconfig", good, "--secure-port", "70000"}, []string{"--secure-port", "70000"}},
+		{[]string{"--kubeconfig", good, "--bind-address", "localhost"}, []string{"--bind-address", "localhost"}},
+		{[]string{"--kubeconfig", good, "--ops-bind-address", "nowhere"}, []string{"--ops-bind-address"}},
+		{[]string{"--kubeconfig", good, "--ops-bind-address", "a:b"}, []string{"--ops-bind-address", `"b"`}},
+		{[]string{"--kubeconfig", good, "--proxy-protocol-from", "192.0.2.10"}, []string{"--proxy-protocol-from", `"192.0.2.10"`, "192.0.2.10/32"}},
+		{[]string{"--kubeconfig", good, "--proxy-protocol-from", "10.0.0.0/8,192.0.2.10/24"}, []string{"--proxy-protocol-from", "begins at 192.0.2.0/24"}},
+		{[]string{"--kubeconfig", good, "--proxy-protocol-from", "::ffff:192.0.2.0/120", "--goaway-chance", "0.03"}, []string{"--proxy-protocol-from", "--goaway-chance", "0.03", "0.02"}},
+		{[]string{"--kubeconfig", good, "--goaway-chance", "NaN"}, []string{"--goaway-chance", "NaN"}},
+		{[]string{"--kubeconfig", good, "--goaway-chance", "-0.001"}, []string{"--goaway-chance", "-0.001"}},
+		{[]string{"--kubeconfig", good, "--tls-cert-file", "x"}, []string{"--tls-private-key-file", "both or neither"}},
+		{[]string{"--kubeconfig", good, "--proxy-client-key-file", "x"}, []string{"--proxy-client-cert-file", "both or neither"}},
+		{[]string{"--kubeconfig", good, "--main-servers", "http://a"}, []string{"--main-servers", "https://HOST:PORT"}},
+		{[]string{"--kubeconfig", good, "--bypass-servers", "https://a/b"}, []string{"--bypass-servers", "https://HOST:PORT"}},
+		{[]string{"--kubeconfig", good, "--request-timeout", "1ms", "--outage-auth-ttl", "-1s"}, []string{"--request-timeout", "--outage-auth-ttl"}},
+		{[]string{"--kubeconfig", good, "--log-level", "loud", "--log-format", "xml"}, []string{"--log-level", "--log-format"}},
+		{[]string{"--kubeconfig", good}, []string{"--kubeconfig", "no such file"}},
+		{[]string{"--kubeconfig", good, "serve"}, []string{`"serve"`}},
+		{[]string{"--nonsense"}, []string{"nonsense"}},
+	} {
+		err := run(context.Background(), tc.args, &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil {
+			t.Errorf("%v was accepted", tc.args)
+			continue
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %q does not say %s", tc.args, err, want)
+			}
+		}
+	}
+}
+
+func TestInsecureKubeconfigIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, []byte(`apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1", insecure-skip-tls-verify: true}}]
+contexts: [{name: c, context: {cluster: c, user: ""}}]
+current-context: c
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := run(context.Background(), []string{"--kubeconfig", file, "--data-dir", t.TempDir()}, &bytes.Buffer{}, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "insecure-skip-tls-verify") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(context.Background(), []string{"--version"}, &out, &bytes.Buffer{}); err != nil || out.String() != "asi-gateway dev\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+func TestSelfSignedCertificateIsKept(t *testing.T) {
+	o := newOptions()
+	o.dataDir = filepath.Join(t.TempDir(), "data")
+	certFile, keyFile, err := selfSigned(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := selfSigned(o); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := os.ReadFile(certFile); err != nil || !bytes.Equal(first, second) {
+		t.Errorf("a restart made a new certificate: %v", err)
+	}
+	for file, want := range map[string]os.FileMode{keyFile: 0o600, o.dataDir: 0o700 | os.ModeDir} {
+		if info, err := os.Stat(file); err != nil || info.Mode() != want {
+			t.Errorf("%s has mode %v, want %v (%v)", file, info.Mode(), want, err)
+		}
+	}
+}
+
+func FuzzServers(f *testing.F) {
+	for _, seed := range []string{"https://a:1", "http://a", "https://", "https://u:p@a", "https://a?q", "https://[::1]:1", "%zz"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, server string) {
+		urls, err := parseServers([]string{server})
+		if err != nil {
+			return
+		}
+		if u := urls[0]; u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+			t.Fatalf("%q was accepted as %v", server, u)
+		}
+	})
+}

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs every fuzz target of the module for the time given, one after another,
+# and fails at the first that finds something.
+set -eu
+
+time=${1:?usage: hack/fuzz.sh TIME, like 10m}
+for package in $(go list ./...); do
+	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+		echo "== $package $target for $time"
+		go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time"
+	done
+done

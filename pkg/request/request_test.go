@@ -1,0 +1,122 @@
+package request
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+)
+
+func TestClientNameIsTheFirstToken(t *testing.T) {
+	for userAgent, want := range map[string]string{
+		"kubelet/v1.30.0 (linux/amd64) kubernetes/7c48c2b": "kubelet",
+		"node-problem-detector/v0.5.0-49-gfb81368":         "node-problem-detector",
+		"Cilium 1.15.1":                   "Cilium",
+		"OpenAPI-Generator/29.0.0/python": "OpenAPI-Generator",
+		"curl":                            "curl",
+		"":                                "",
+		"/v1":                             "",
+		"kube-controller-manager/v1.28.7 (linux/amd64) k/c": "kube-controller-manager",
+	} {
+		if got := ClientName(userAgent); got != want {
+			t.Errorf("ClientName(%q) = %q, want %q", userAgent, got, want)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, tc := range []struct {
+		name, method, target string
+		verb, resource       string
+		scope                v1alpha1.ListScope
+		shape                v1alpha1.ListShape
+		longRunning          bool
+	}{
+		{"list of everything", "GET", "/api/v1/pods", "list", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, false},
+		{"list of a namespace", "GET", "/api/v1/namespaces/a/pods", "list", "pods", v1alpha1.ListScopeNamespace, v1alpha1.ListShapeUnbounded, false},
+		{"list from cache ignores its limit", "GET", "/api/v1/pods?limit=5&resourceVersion=0", "list", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeRV0, false},
+		{"a selector costs a scan even with a limit", "GET", "/api/v1/pods?limit=5&labelSelector=a%3Db", "list", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeSelector, false},
+		{"paginated", "GET", "/api/v1/pods?limit=5", "list", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapePaginated, false},
+		{"continued", "GET", "/api/v1/pods?continue=abc", "list", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapePaginated, false},
+		{"watch with initial state", "GET", "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "watch", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, true},
+		{"watch that resumes lists nothing", "GET", "/api/v1/pods?watch=1&resourceVersion=5", "watch", "pods", "", "", true},
+		{"watch that wants no initial state", "GET", "/api/v1/pods?watch=1&sendInitialEvents=false", "watch", "pods", "", "", true},
+		{"watch without a version starts with a list", "GET", "/api/v1/pods?watch=1", "watch", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, true},
+		{"get", "GET", "/api/v1/namespaces/a/pods/b", "get", "pods", "", "", false},
+		{"log", "GET", "/api/v1/namespaces/a/pods/b/log?follow=true", "get", "pods", "", "", true},
+		{"exec", "POST", "/api/v1/namespaces/a/pods/b/exec?command=ls", "create", "pods", "", "", true},
+		{"status", "PATCH", "/api/v1/namespaces/a/pods/b/status", "patch", "pods", "", "", false},
+		{"non-resource", "GET", "/version", "get", "", "", "", false},
+		{"group", "DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "deployments", "", "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a, err := NewParser().Parse(httptest.NewRequest(tc.method, tc.target, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Verb != tc.verb || a.Resource != tc.resource || a.Scope != tc.scope || a.Shape != tc.shape || a.LongRunning != tc.longRunning {
+				t.Errorf("got %s %s %s %s long-running %t", a.Verb, a.Resource, a.Scope, a.Shape, a.LongRunning)
+			}
+		})
+	}
+}
+
+func TestUpgradeIsRecognisedAsAToken(t *testing.T) {
+	for value, want := range map[string]bool{
+		"Upgrade": true, "keep-alive, upgrade": true, "UPGRADE": true, "": false, "close": false, "upgraded": false,
+	} {
+		h := http.Header{}
+		if value != "" {
+			h["Connection"] = []string{value}
+		}
+		if got := isUpgrade(h); got != want {
+			t.Errorf("Connection %q: upgrade %t, want %t", value, got, want)
+		}
+	}
+}
+
+func FuzzParameters(f *testing.F) {
+	for _, seed := range []string{"", "a=b", "labelSelector=a%3Db&limit=5", "a;b=c&d=e", "%zz=1", "a=%zz", "a=1&a=2", "=x", "&&", "a+b=c+d"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got := url.Values{}
+		eachParameter(raw, func(k, v string) { got.Add(k, v) })
+		want, _ := url.ParseQuery(raw)
+		if got.Encode() != want.Encode() {
+			t.Fatalf("%q: got %v, net/url says %v", raw, got, want)
+		}
+		o := parseListOptions(raw)
+		if o.LabelSelector != want.Get("labelSelector") || o.ResourceVersion != want.Get("resourceVersion") {
+			t.Fatalf("%q: options %+v, net/url says %v", raw, o, want)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"/", "/api/v1/pods", "/apis//v1//", "/api/v1/watch/", "/api/v1/namespaces/a/pods/b/exec", "//..//"} {
+		f.Add("GET", seed, "limit=1")
+	}
+	parser := NewParser()
+	f.Fuzz(func(t *testing.T, method, path, query string) {
+		r := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}}
+		a, err := parser.Parse(r)
+		if err == nil && (a.Scope == "") != (a.Shape == "") {
+			t.Fatalf("scope %q and shape %q must come together", a.Scope, a.Shape)
+		}
+	})
+}
+
+func BenchmarkParseGet(b *testing.B) {
+	parser := NewParser()
+	r := httptest.NewRequest("GET", "/api/v1/namespaces/default/pods/web-0", nil)
+	r.Header.Set("User-Agent", "kubelet/v1.37.2 (linux/amd64) kubernetes/7c48c2b")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parser.Parse(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package routing
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// TestHTTP1SendsNothingAgain has a server read requests over a connection that has
+// carried one before, and die: what may not be repeated must have been seen once,
+// by all servers together.
+func TestHTTP1SendsNothingAgain(t *testing.T) {
+	proxied := attributes(t, "/api/v1/namespaces/a/pods/b/proxy/x", "", "P0")
+	for _, test := range []struct {
+		name, method, header, body string
+		call                       Call
+	}{
+		{"write with Idempotency-Key", http.MethodPost, "Idempotency-Key", "pod", Call{As: Anonymous}},
+		{"write with X-Idempotency-Key", http.MethodPatch, "X-Idempotency-Key", "pod", Call{As: Anonymous}},
+		{"write without a body", http.MethodPost, "Idempotency-Key", "", Call{As: Anonymous}},
+		{"exec by SPDY", http.MethodPost, "Idempotency-Key", "", Call{Lane: Upgrade}},
+		{"exec by WebSocket", http.MethodGet, "X-Any", "", Call{Lane: Upgrade}},
+		{"what a pod makes of it", http.MethodGet, "X-Any", "", Call{As: Anonymous, Attributes: proxied}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var seen atomic.Int64
+			var protocol, header, body atomic.Value
+			start := func() *httptest.Server {
+				s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/warm" {
+						return
+					}
+					b, _ := io.ReadAll(r.Body)
+					protocol.Store(r.Proto)
+					header.Store(r.Header.Get(test.header))
+					body.Store(string(b))
+					seen.Add(1)
+					panic(http.ErrAbortHandler)
+				}))
+				s.EnableHTTP2 = true
+				s.StartTLS()
+				t.Cleanup(s.Close)
+				return s
+			}
+			main, bypass := start(), start()
+			u, _ := upstream(t, mainAndBypass([]string{main.URL}, []string{bypass.URL}), main, bypass)
+			r := newWrite(t, test.method, "/warm", "")
+			response, _, err := u.RoundTrip(r, Call{As: test.call.As, Lane: test.call.Lane})
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+
+			r = newWrite(t, test.method, "/", test.body)
+			r.Header.Set(test.header, "key")
+			if _, _, err := u.RoundTrip(r, test.call); err == nil || errors.Is(err, ErrUnreachable) {
+				t.Errorf("error %v", err)
+			}
+			if n := seen.Load(); n != 1 {
+				t.Errorf("servers have seen it %d times", n)
+			}
+			if protocol.Load() != "HTTP/1.1" || header.Load() != "key" || body.Load() != test.body {
+				t.Errorf("it came by %v with header %q and body %q", protocol.Load(), header.Load(), body.Load())
+			}
+		})
+	}
+}
+
+// newWrite is a request as it comes from a client: with a body in memory or none.
+func newWrite(t *testing.T, method, path, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestWriteIsWholeAfterServerWentAway has a server refuse a write unseen (GOAWAY) and
+// be gone when it is dialled again, as it is when it is restarted: the next server
+// must get the body from its beginning.
+func TestWriteIsWholeAfterServerWentAway(t *testing.T) {
+	other := server(t, "other")
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: other.TLS.Certificates, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	refused := make(chan error, 1)
+	go func() { refused <- goAway(listener) }()
+	u, _ := upstream(t, mainAndBypass([]string{"https://" + listener.Addr().String()}, []string{other.URL}), other)
+	response, _, err := u.RoundTrip(newWrite(t, http.MethodPost, "/", "pod"), Call{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || string(body) != "otherpod" {
+		t.Errorf("answer %q, error %v", body, err)
+	}
+	if err := <-refused; err != nil {
+		t.Errorf("the first server has not refused it: %v", err)
+	}
+}
+
+// goAway accepts a connection and listens no more, reads a request to its end, and
+// says that it has looked at none.
+func goAway(listener net.Listener) error {
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	listener.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return err
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		return err
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return err
+		}
+		if data, ok := frame.(*http2.DataFrame); ok && data.StreamEnded() {
+			err := framer.WriteGoAway(0, http2.ErrCodeNo, nil)
+			// Until the client closes: a reset could overtake the frame.
+			_, _ = io.Copy(io.Discard, conn)
+			return err
+		}
+	}
+}
+
+// TestLostWriteGivesItsPlaceBack has a group limit what is under way.
+func TestLostWriteGivesItsPlaceBack(t *testing.T) {
+	s, _ := breaking(t)
+	u, _ := upstream(t, mainAndBypass([]string{s.URL}, nil), s)
+	call := Call{Attributes: attributes(t, "/api/v1/namespaces/a/pods", "", "P1")}
+	if _, _, err := send(t, u, http.MethodPost, "pod", call); err == nil {
+		t.Fatal("the write was not lost")
+	}
+	if n := u.LiveGroups()["main"].InFlight; n != 0 {
+		t.Errorf("%d requests are under way", n)
+	}
+}

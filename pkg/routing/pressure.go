@@ -1,0 +1,91 @@
+package routing
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+)
+
+const (
+	// pressureTick is how often a group's load is judged.
+	pressureTick = time.Second
+	// overloadedPart of the answers must be 429 or 503, of at least overloadedLeast,
+	// for the servers to be overloaded.
+	overloadedPart  = 0.1
+	overloadedLeast = 10
+	// Latency must be slowFactor times what it used to be and slowLeast.
+	slowFactor = 5
+	slowLeast  = time.Second
+	// calmTicks must pass without overload before one more priority is let in.
+	calmTicks = 5
+)
+
+// sheddable priorities, the first to be refused first.
+var sheddable = [...]v1alpha1.Priority{v1alpha1.PriorityP4, v1alpha1.PriorityP3, v1alpha1.PriorityP2}
+
+// pressure refuses priorities while a group's servers are overloaded: one more,
+// the lowest first, in every second that is bad, one less after calmTicks that
+// were not.
+type pressure struct {
+	// answers and overloads are since the last tick.
+	answers, overloads atomic.Int64
+	// level is how many of sheddable are refused.
+	level atomic.Int32
+
+	// Of the ticking goroutine alone:
+	calm  int
+	usual time.Duration
+}
+
+// answered counts an answer.
+func (p *pressure) answered(code int) {
+	p.answers.Add(1)
+	if code == 429 || code == 503 {
+		p.overloads.Add(1)
+	}
+}
+
+// tick judges the last second; latency is the group's mean at the moment.
+func (p *pressure) tick(latency time.Duration) {
+	answers, overloads := p.answers.Swap(0), p.overloads.Swap(0)
+	slow := p.usual > 0 && latency > slowFactor*p.usual && latency > slowLeast
+	if !slow && latency > 0 && answers > 0 {
+		// What is usual follows slowly, so that a server that gets slower and slower
+		// is noticed.
+		if p.usual == 0 {
+			p.usual = latency
+		}
+		p.usual += (latency - p.usual) / 60
+	}
+	refuses := overloads >= overloadedLeast && float64(overloads) > overloadedPart*float64(answers)
+	level := p.level.Load()
+	switch {
+	case refuses || (slow && answers > 0):
+		p.calm = 0
+		p.level.Store(min(level+1, int32(len(sheddable))))
+	case level > 0:
+		if p.calm++; p.calm >= calmTicks {
+			p.calm = 0
+			p.level.Store(level - 1)
+		}
+	}
+}
+
+func (p *pressure) sheds(priority v1alpha1.Priority) bool {
+	level := p.level.Load()
+	for _, refused := range sheddable[:level] {
+		if refused == priority {
+			return true
+		}
+	}
+	return false
+}
+
+// highest is the highest priority that is refused; empty if none is.
+func (p *pressure) highest() v1alpha1.Priority {
+	if level := p.level.Load(); level > 0 {
+		return sheddable[level-1]
+	}
+	return ""
+}

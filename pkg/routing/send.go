@@ -1,0 +1,127 @@
+package routing
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// send has one server answer, and notes what that says about it. The places that
+// the request takes are given back when its answer is closed.
+func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, error) {
+	u, lane := t.upstream, t.call.Lane
+	t.tried = append(t.tried, e)
+	under := e.counter(lane)
+	under.Add(1)
+	e.sent.Add(1)
+	start := u.config.Clock.Now()
+	response, err := t.exchange(r, g, e)
+	now := u.config.Clock.Now()
+	if err != nil {
+		under.Add(-1)
+		t.failed(r, g, e, err, now)
+		return nil, err
+	}
+	e.health.answered()
+	g.pressure.answered(response.StatusCode)
+	if lane == Short {
+		took := now.Sub(start)
+		e.latency.add(took)
+		e.slowest.add(took)
+	}
+	holding := t.holding
+	if t.call.Attributes == nil || lane.longRunning() {
+		holding = nil
+	}
+	response.Body = closing(response.Body, under, holding)
+	t.holding = nil
+	return response, nil
+}
+
+// exchange sends the request to one server and, where the group hedges and it
+// takes long, to another.
+func (t *trip) exchange(r *http.Request, g *group, e *Endpoint) (*http.Response, error) {
+	if s := g.spec.Load(); s.hedge && t.call.Lane == Short && t.call.repeatable(r) && len(s.members) > 1 {
+		return t.hedged(r, g, e)
+	}
+	r.URL.Scheme, r.URL.Host = e.URL.Scheme, e.URL.Host
+	return e.transport(t.call.As, t.call.Lane).RoundTrip(r)
+}
+
+// failed notes a request without answer. One that was given up by its client
+// says nothing.
+func (t *trip) failed(r *http.Request, g *group, e *Endpoint, err error, now time.Time) {
+	if r.Context().Err() != nil {
+		return
+	}
+	e.failed.Add(1)
+	if errors.As(err, &notSent{}) {
+		e.health.unreached(err, true, now)
+		e.probeSoon()
+		return
+	}
+	if e.health.lost(g.mayEject(e, now), now) {
+		t.upstream.metrics.ejections.WithLabelValues(e.Group, e.URL.Host).Inc()
+	}
+	e.probeSoon()
+}
+
+// mayEject tells whether the group can do without the server: half of them stay.
+func (g *group) mayEject(e *Endpoint, now time.Time) bool {
+	members := g.spec.Load().members
+	others := 0
+	for _, m := range members {
+		if m.Endpoint != e && m.weight > 0 && m.has(healthy, now.UnixNano()) {
+			others++
+		}
+	}
+	return 2*others >= len(members) && others > 0
+}
+
+// answer gives back the places of a request when its body is closed.
+type answer struct {
+	io.ReadCloser
+	under   *atomic.Int64
+	holding *group
+	closed  atomic.Bool
+}
+
+func (a *answer) Close() error {
+	if !a.closed.Swap(true) {
+		a.under.Add(-1)
+		if a.holding != nil {
+			a.holding.release(false)
+		}
+	}
+	return a.ReadCloser.Close()
+}
+
+// tunnel is the answer to an upgrade.
+type tunnel struct {
+	*answer
+	io.Writer
+}
+
+func closing(body io.ReadCloser, under *atomic.Int64, holding *group) io.ReadCloser {
+	a := &answer{ReadCloser: body, under: under, holding: holding}
+	if w, ok := body.(io.Writer); ok {
+		return tunnel{a, w}
+	}
+	return a
+}
+
+// spreadPerWatch and maxSpread are over which time the clients of long-running
+// requests that a dead server has broken off are told: 500 of them come back in a
+// second.
+const (
+	spreadPerWatch = 2 * time.Millisecond
+	maxSpread      = 5 * time.Second
+)
+
+// Spread is the time over which clients should learn that their long-running
+// requests have been broken off, so that they do not all come back at once.
+func (e *Endpoint) Spread() time.Duration {
+	return min(maxSpread, time.Duration(e.longRunning.Load())*spreadPerWatch)
+}

@@ -1,0 +1,232 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
+)
+
+const (
+	bootTimeout  = 4 * time.Minute
+	buildTimeout = 40 * time.Minute
+	// replicas is how many gateways share an etcd and a Redis.
+	replicas = 3
+)
+
+// What the tests of this process share. Each part is made when a test first needs
+// it, so that one test alone does not wait for the rest.
+var (
+	tempDir     = sync.OnceValues(makeTempDir)
+	checked     = sync.OnceValues(func() (string, error) { return build(fixture.BuildGateway) })
+	theCluster  = sync.OnceValues(startCluster)
+	soloGateway = sync.OnceValues(startSolo)
+	theFleet    = sync.OnceValues(startFleet)
+	// plain is the gateway as it is installed, without the race detector: for what
+	// is measured.
+	plain    = sync.OnceValues(func() (string, error) { return compile("asi-gateway-plain", "./cmd/asi-gateway") })
+	loader   = sync.OnceValues(func() (string, error) { return compile("load", "./test/limits/load/cmd") })
+	intruder = sync.OnceValues(func() (string, error) { return compile("intruder", "./test/limits/intruder") })
+)
+
+// started is the cluster, for TestMain to stop it.
+var started *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	// client-go reports there what tests provoke.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	code := m.Run()
+	if started != nil {
+		if err := started.Close(); err != nil {
+			fmt.Fprintf(os.Stderr, "closing the cluster: %v\n", err)
+			code = 1
+		}
+	}
+	dir, err := tempDir()
+	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+		fmt.Fprintf(os.Stderr, "removing the temporary folder: %v\n", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// makeTempDir makes a folder that every user of the machine can enter, so that
+// what keeps others out of a gateway's data is the gateway.
+func makeTempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "asi-limits-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
+func build(how func(context.Context, string) (string, error)) (string, error) {
+	dir, err := tempDir()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	defer cancel()
+	return how(ctx, dir)
+}
+
+// compile builds a command of the module as `make build` does.
+func compile(name, pkg string) (string, error) {
+	return build(func(ctx context.Context, dir string) (string, error) {
+		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+		if err != nil {
+			return "", err
+		}
+		binary := filepath.Join(dir, name)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, pkg)
+		cmd.Dir, cmd.Env = strings.TrimSpace(string(root)), append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		}
+		return binary, nil
+	})
+}
+
+// startCluster starts one kube-apiserver: what is limited does not come to more.
+func startCluster() (*cluster.Cluster, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	defer cancel()
+	binDir, err := cluster.Build(ctx, cluster.BuildOptions{Progress: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	boot, cancelBoot := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancelBoot()
+	started, err = cluster.Start(boot, cluster.Options{BinDir: binDir, MainServers: 1, BypassServers: -1})
+	return started, err
+}
+
+// startSolo starts a gateway with a store of its own and the race detector, if the
+// test has it.
+func startSolo() (*fixture.Gateway, error) {
+	c, err := theCluster()
+	if err != nil {
+		return nil, err
+	}
+	binary, err := checked()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancel()
+	return fixture.AddGateway(ctx, c, binary, "solo", fixture.FrontProxy)
+}
+
+// fleet is gateways that share an etcd for policies and a Redis for counters.
+type fleet struct {
+	*cluster.Cluster
+	gateways []*fixture.Gateway
+	redis    *cluster.Process
+}
+
+func startFleet() (*fleet, error) {
+	c, err := theCluster()
+	if err != nil {
+		return nil, err
+	}
+	binary, err := plain()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancel()
+	f := &fleet{Cluster: c}
+	etcd, err := addEtcd(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if f.redis, err = addRedis(ctx, c); err != nil {
+		return nil, err
+	}
+	for i := range replicas {
+		// The last one meets a client in another identity mode.
+		mode := []fixture.Mode{fixture.FrontProxy, fixture.Impersonation}[i/(replicas-1)]
+		g, err := fixture.AddGateway(ctx, c, binary, fmt.Sprintf("replica-%d", i), mode,
+			"--etcd-servers", etcd.URL(), "--redis", f.redis.URL(),
+			// As busy gateways are run: a line for each refusal of a flood is more work
+			// than the refusal.
+			"--access-log-every", "1000")
+		if err != nil {
+			return nil, err
+		}
+		f.gateways = append(f.gateways, g)
+	}
+	return f, nil
+}
+
+// addEtcd starts an etcd apart from the kube-apiservers', as replicas share it.
+func addEtcd(ctx context.Context, c *cluster.Cluster) (*cluster.Process, error) {
+	ports, err := fixture.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	client, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	etcd, err := c.Add(cluster.Spec{
+		Name: "policy-etcd",
+		Path: filepath.Join(c.BinDir(), "etcd"),
+		Args: []string{
+			"--name=policies", "--data-dir=" + filepath.Join(c.Dir(), "policy-etcd"),
+			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
+			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer,
+			"--initial-cluster=policies=" + peer, "--unsafe-no-fsync", "--log-level=warn",
+		},
+		URL:   client,
+		Ready: cluster.Probe{URL: client + "/readyz"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return etcd, etcd.Start(ctx)
+}
+
+// addRedis starts a Redis without persistence: one that is killed forgets.
+func addRedis(ctx context.Context, c *cluster.Cluster) (*cluster.Process, error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, fmt.Errorf("the Debian package redis-server is not installed (make deps): %w", err)
+	}
+	ports, err := fixture.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	redis, err := c.Add(cluster.Spec{
+		Name: "redis",
+		Path: path,
+		Args: []string{"--bind", "127.0.0.1", "--port", ports[0], "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", c.Dir()},
+		URL:  "redis://127.0.0.1:" + ports[0],
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := redis.Start(ctx); err != nil {
+		return nil, err
+	}
+	return redis, pollUntil(ctx, func(ctx context.Context) error { return listens(ctx, "127.0.0.1:"+ports[0]) })
+}
+
+func listens(ctx context.Context, address string) error {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}

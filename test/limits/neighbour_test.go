@@ -1,0 +1,299 @@
+package limits
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/limits/load"
+)
+
+const (
+	seeded = 100
+	// roguesCap is what the limit lets the rogue do; it does fifty times that.
+	roguesCap, roguesRate = 10, 500
+	// quietRate is what the client sends whose answers are measured.
+	quietRate = 200
+	roundTime = 4 * time.Second
+	// rounds are measured at least; more, as long as there is time, while the
+	// median is beyond the bound.
+	rounds      = 5
+	measureTime = 80 * time.Second
+	// Straight at the kube-apiserver the flood must take at least as much again of
+	// the processors, and move the p99 visibly, within a few rounds.
+	fewestDirect, mostDirect = 2, 6
+	visiblyMoved             = 0.5
+	// mostMoved is by how much the neighbour may move the p99.
+	mostMoved = 0.20
+	// mostForeign is how many processors others of this machine may use meanwhile:
+	// what else runs is not the neighbour's doing, so a round with more is void.
+	mostForeign = 0.2
+	// refusalCost is what a refusal may cost the gateway of a processor. At a few
+	// hundred per second each wakes an idle process; in a real flood it is less.
+	refusalCost = 500 * time.Microsecond
+)
+
+// situation is what the neighbour does in a round.
+type situation struct {
+	name string
+	// flood is what the neighbour sends.
+	flood []load.Stream
+	// anyhow tells to take rounds that others disturb, too.
+	anyhow   bool
+	p50, p99 []time.Duration
+	// processors are what gateway and kube-apiserver use, in processors.
+	gateway, apiserver []float64
+	passed, refused    int
+	refusedP99         []time.Duration
+	// void is how many rounds were disturbed, which are not in the figures above.
+	void int
+}
+
+// TestRogueNeighbourIsHeldByItsLimit measures one client's small reads while
+// another one lists the whole cluster fifty times as often as it may.
+//
+// What the neighbour is allowed costs what it costs, so the lists are small enough
+// for ten of them a second not to be felt on two processors; five hundred are.
+func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
+	f := shared(t, theFleet)
+	namespace := newNamespace(t)
+	seedConfigMaps(t, namespace)
+	g := f.gateways[0]
+	o := newOperator(t, g)
+	o.limit("rogue", fmt.Sprintf(`{match: {clients: {userAgents: [rogue]}, requests: [{verbs: [list], listScope: Cluster}]}, qps: %d, burst: 1}`, roguesCap), g)
+
+	flood := func(server string) []load.Stream {
+		return []load.Stream{{URL: server + "/api/v1/configmaps", UserAgent: "rogue/1.0", Rate: roguesRate, Workers: 64}}
+	}
+	alone := &situation{name: "alone"}
+	rogue := &situation{name: "beside a neighbour at 50 times its cap", flood: flood(g.URL())}
+	warmUp(t, g.URL(), namespace)
+	deadline := time.Now().Add(measureTime)
+	done := func() int { return min(len(alone.p99), len(rogue.p99)) }
+	for round := 0; (done() < rounds || rogue.moved(alone) > mostMoved) && time.Now().Before(deadline); round++ {
+		// Not always in the same order.
+		for _, s := range [][]*situation{{alone, rogue}, {rogue, alone}}[round%2] {
+			s.measure(t, g.URL(), namespace, g.Pid())
+		}
+	}
+	for _, s := range []*situation{alone, rogue} {
+		t.Logf("through the gateway, %s: %s", s.name, s)
+	}
+	if rogue.refused == 0 {
+		t.Error("the rogue was never refused")
+	}
+	if most := int(float64(rogue.tries()) * (roguesCap*(roundTime.Seconds()+1) + 1)); rogue.passed > most {
+		t.Errorf("the rogue passed %d times, want at most %d", rogue.passed, most)
+	}
+	if done() < rounds {
+		t.Logf("NOT JUDGED: only %d rounds in which others used at most %.1f processors of this machine", done(), mostForeign)
+	} else {
+		perSecond := float64(rogue.refused) / (float64(rogue.tries()) * roundTime.Seconds())
+		cost := time.Duration(1e9 * (median(rogue.gateway) - median(alone.gateway)) / perSecond)
+		t.Logf("the flood moves the p99 of small reads by %+.0f%%; a refusal costs the gateway at most %s of a processor", 100*rogue.moved(alone), cost.Round(time.Microsecond))
+		if cost > refusalCost {
+			t.Errorf("a refusal costs %s of a processor; want at most %s", cost, refusalCost)
+		}
+		if moved := rogue.moved(alone); moved > mostMoved {
+			t.Errorf("the flood moves the p99 by %.0f%%; want at most %.0f%%", 100*moved, 100*mostMoved)
+		}
+	}
+
+	server := shared(t, theCluster).Servers(cluster.GroupMain)[0]
+	direct := &situation{name: "alone", anyhow: true}
+	flooded := &situation{name: "beside the same flood", anyhow: true, flood: flood(server)}
+	warmUp(t, server, namespace)
+	for round := range mostDirect {
+		if round >= fewestDirect && flooded.moved(direct) >= visiblyMoved {
+			break
+		}
+		direct.measure(t, server, namespace, g.Pid())
+		flooded.measure(t, server, namespace, g.Pid())
+	}
+	for _, s := range []*situation{direct, flooded} {
+		t.Logf("straight at the kube-apiserver, %s: %s", s.name, s)
+	}
+	t.Logf("without the gateway the flood moves the p50 by %+.0f%% and the p99 by %+.0f%%",
+		100*(float64(median(flooded.p50))/float64(median(direct.p50))-1), 100*flooded.moved(direct))
+	if moved := flooded.moved(direct); moved < visiblyMoved {
+		t.Errorf("the same flood moves the p99 of a kube-apiserver by only %.0f%%: the test shows nothing", 100*moved)
+	}
+	if used, before := median(flooded.apiserver), median(direct.apiserver); used < 2*before {
+		t.Errorf("the same flood takes a kube-apiserver from %.2f to only %.2f processors: the test shows nothing", before, used)
+	}
+}
+
+// tries are all rounds, disturbed or not.
+func (s *situation) tries() int { return len(s.p99) + s.void }
+
+// moved is by what part the p99 is above that of another situation.
+func (s *situation) moved(from *situation) float64 {
+	if len(s.p99) == 0 || len(from.p99) == 0 {
+		return 0
+	}
+	return float64(median(s.p99))/float64(median(from.p99)) - 1
+}
+
+func (s *situation) String() string {
+	if len(s.p99) == 0 {
+		return fmt.Sprintf("%d rounds, all disturbed", s.void)
+	}
+	round := func(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
+	var all []string
+	for _, d := range s.p99 {
+		all = append(all, round(d).String())
+	}
+	text := fmt.Sprintf("p50 %s, p99 %s (rounds: %s; %d disturbed); gateway %.2f, kube-apiserver %.2f processors",
+		round(median(s.p50)), round(median(s.p99)), strings.Join(all, " "), s.void, median(s.gateway), median(s.apiserver))
+	if len(s.flood) > 0 {
+		text += fmt.Sprintf("; the neighbour passed %d times, was refused %d times (p99 %s)", s.passed, s.refused, round(median(s.refusedP99)))
+	}
+	return text
+}
+
+func median[T int | float64 | time.Duration](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// measure adds a round.
+func (s *situation) measure(t *testing.T, server, namespace string, gateway int) {
+	t.Helper()
+	c := shared(t, theCluster)
+	apiserver := c.Process("main-0").Pid()
+	begun := time.Now()
+	foreign := foreigners(t)
+	beforeGateway, beforeServer := processorTime(t, gateway), processorTime(t, apiserver)
+	var flooding errgroup.Group
+	var flood []load.Report
+	var flooder time.Duration
+	if len(s.flood) > 0 {
+		// Its processors are not the ones that serve: it has what others leave.
+		ctx, binary := within(t, time.Minute), shared(t, loader)
+		flooding.Go(func() (err error) {
+			flood, flooder, err = tryLoad(ctx, c, load.Plan{Duration: roundTime, Streams: s.flood}, "nice", "-n", "19", binary)
+			return err
+		})
+	}
+	quiet, sender := sendLoad(t, load.Plan{Duration: roundTime, Streams: []load.Stream{quietStream(server, namespace)}})
+	must(t, flooding.Wait())
+	took := time.Since(begun).Seconds()
+	gatewayUsed, serverUsed := processorTime(t, gateway)-beforeGateway, processorTime(t, apiserver)-beforeServer
+	disturbed := foreign(sender, flooder) > mostForeign
+
+	small := sum(t, quiet)
+	if n := small.codes[200]; n == 0 || n != small.sent {
+		t.Errorf("%s: the quiet client was answered %v", s.name, small.codes)
+	}
+	for _, f := range flood {
+		s.passed += f.Codes[200]
+		s.refused += f.Codes[429]
+	}
+	if disturbed && !s.anyhow {
+		s.void++
+		return
+	}
+	s.gateway, s.apiserver = append(s.gateway, gatewayUsed/took), append(s.apiserver, serverUsed/took)
+	s.p50, s.p99 = append(s.p50, small.quantile(.5)), append(s.p99, small.quantile(.99))
+	if len(flood) > 0 {
+		s.refusedP99 = append(s.refusedP99, time.Duration(flood[0].RefusedP99)*time.Microsecond)
+	}
+}
+
+// foreigners measures how many processors are used from now on by who is not of
+// the test. Used is what senders have used that have ended.
+func foreigners(t *testing.T) func(used ...time.Duration) float64 {
+	t.Helper()
+	c := shared(t, theCluster)
+	others := func() float64 {
+		sum := machineTime(t) - processorTime(t, os.Getpid())
+		for _, p := range c.Processes() {
+			if p.Running() {
+				sum -= processorTime(t, p.Pid())
+			}
+		}
+		return sum
+	}
+	begun, before := time.Now(), others()
+	return func(used ...time.Duration) float64 {
+		sum := others() - before
+		for _, d := range used {
+			sum -= d.Seconds()
+		}
+		return sum / time.Since(begun).Seconds()
+	}
+}
+
+// machineTime is what all processes of the machine have used of its processors,
+// in seconds.
+func machineTime(t *testing.T) float64 {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	must(t, err)
+	line, _, _ := strings.Cut(string(stat), "\n")
+	const user, nice, system, steal, perSecond = 1, 2, 3, 8, 100
+	fields := strings.Fields(line)
+	var ticks float64
+	for _, i := range []int{user, nice, system, steal} {
+		n, err := strconv.ParseFloat(fields[i], 64)
+		must(t, err)
+		ticks += n
+	}
+	return ticks / perSecond
+}
+
+func quietStream(server, namespace string) load.Stream {
+	return load.Stream{URL: server + "/api/v1/namespaces/" + namespace + "/configmaps/seed-0007", UserAgent: "quiet/1.0", Rate: quietRate, Workers: 16}
+}
+
+// warmUp sends what is measured before it counts: connections, caches, heap.
+func warmUp(t *testing.T, server, namespace string) {
+	t.Helper()
+	_, _ = sendLoad(t, load.Plan{Duration: time.Second, Streams: []load.Stream{
+		quietStream(server, namespace),
+		{URL: server + "/api/v1/configmaps", UserAgent: "warm-up/1.0", Rate: roguesCap, Workers: 4},
+	}})
+}
+
+// processorTime is what a process has used of processors, in seconds.
+func processorTime(t *testing.T, pid int) float64 {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	must(t, err)
+	// The name, in brackets, may have spaces in it.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	const user, system, perSecond = 11, 12, 100
+	var ticks float64
+	for _, i := range []int{user, system} {
+		n, err := strconv.ParseFloat(fields[i], 64)
+		must(t, err)
+		ticks += n
+	}
+	return ticks / perSecond
+}
+
+// seedConfigMaps makes what the rogue lists.
+func seedConfigMaps(t *testing.T, namespace string) {
+	t.Helper()
+	direct := clientset(t, nil, "limits-setup").CoreV1().ConfigMaps(namespace)
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(16)
+	for i := range seeded {
+		group.Go(func() error {
+			_, err := direct.Create(ctx, &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("seed-%04d", i)}, Data: map[string]string{"greeting": "hello"},
+			}, metav1.CreateOptions{})
+			return err
+		})
+	}
+	must(t, group.Wait())
+}
