@@ -22,7 +22,18 @@ func WriteKubeconfig(path, server string, caPEM, certPEM, keyPEM []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write a kubeconfig: %w", err)
 	}
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
+	// Not a moment without the whole file: somebody may be reading the one before.
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err == nil {
+		err = temporary.Close()
+	}
+	if err == nil {
+		err = clientcmd.WriteToFile(*config, temporary.Name())
+	}
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
 		return fmt.Errorf("write the kubeconfig %s: %w", path, err)
 	}
 	return nil

@@ -38,6 +38,8 @@ var (
 		"1 for servers that get requests.", []string{"group", "server"}, nil)
 	descLatency = prometheus.NewDesc("asi_gateway_upstream_latency_seconds",
 		"Mean time to the first byte of small answers, the last ones counting most.", []string{"group", "server"}, nil)
+	descWarmth = prometheus.NewDesc("asi_gateway_upstream_warmth_ratio",
+		"The part of its requests that a server gets after it has come back.", []string{"group", "server"}, nil)
 	descInFlight = prometheus.NewDesc("asi_gateway_upstream_in_flight",
 		"Requests under way, by kind.", []string{"group", "server", "kind"}, nil)
 	descRefused = prometheus.NewDesc("asi_gateway_upstream_group_refused_total",
@@ -53,7 +55,7 @@ type collector struct{ upstream *Upstream }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descLatency, descInFlight, descRefused, descShedding, descReturned} {
+	for _, d := range []*prometheus.Desc{descUp, descLatency, descWarmth, descInFlight, descRefused, descShedding, descReturned} {
 		out <- d
 	}
 }
@@ -65,18 +67,20 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	for _, g := range c.upstream.table.Load().groups {
-		for _, m := range g.spec.Load().members {
+		spec := g.spec.Load()
+		for _, m := range spec.members {
 			up := 0.0
 			if m.has(healthy, now.UnixNano()) {
 				up = 1
 			}
 			gauge(descUp, up, g.name, m.URL.Host)
 			gauge(descLatency, m.latency.load().Seconds(), g.name, m.URL.Host)
+			gauge(descWarmth, m.health.warmth(now.UnixNano(), spec.slowStart), g.name, m.URL.Host)
 			gauge(descInFlight, float64(m.inFlight.Load()), g.name, m.URL.Host, "short")
 			gauge(descInFlight, float64(m.longRunning.Load()), g.name, m.URL.Host, "long-running")
 		}
 		out <- prometheus.MustNewConstMetric(descRefused, prometheus.CounterValue, float64(g.refused.Load()), g.name)
 		gauge(descShedding, float64(g.pressure.level.Load()), g.name)
-		gauge(descReturned, g.absence.returned(now, g.spec.Load().failback), g.name)
+		gauge(descReturned, g.absence.returned(now, spec.failback), g.name)
 	}
 }

@@ -26,7 +26,7 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 	}
 	e.health.answered()
 	g.pressure.answered(response.StatusCode)
-	if lane == Short {
+	if lane == Short && inMemory(r) {
 		took := now.Sub(start)
 		e.latency.add(took)
 		e.slowest.add(took)
@@ -38,6 +38,13 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 	response.Body = closing(response.Body, under, holding)
 	t.holding = nil
 	return response, nil
+}
+
+// inMemory tells a request that is sent at once. One whose body is still coming
+// takes as long as its client likes, which says nothing about the server: clients
+// that send a byte now and then would have it taken for overloaded.
+func inMemory(r *http.Request) bool {
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
 }
 
 // exchange sends the request to one server and, where the group hedges and it

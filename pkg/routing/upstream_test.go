@@ -115,6 +115,56 @@ func TestWriteMovesOnWhenNothingWasSent(t *testing.T) {
 	}
 }
 
+// A client that sends its body slowly must not have the server taken for slow.
+func TestSlowBodySaysNothingAboutTheServer(t *testing.T) {
+	s := server(t, "a")
+	u, clock := upstream(t, mainAndBypass([]string{s.URL}, nil), s)
+	e := u.Endpoints()[0]
+	roundTrip := func(body io.Reader, getBody func() (io.ReadCloser, error)) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.GetBody = getBody
+		response, _, err := u.RoundTrip(r, Call{Lane: Short})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+	}
+	reader, writer := io.Pipe()
+	go func() {
+		_, _ = writer.Write([]byte("a"))
+		clock.Step(time.Minute)
+		writer.Close()
+	}()
+	roundTrip(reader, nil)
+	if got := e.latency.load(); got != 0 {
+		t.Errorf("latency %s after a body that took a minute to come", got)
+	}
+	// One that is there when the request is sent counts.
+	whole := &stepping{strings.NewReader("a"), func() { clock.Step(time.Second) }}
+	roundTrip(whole, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a")), nil })
+	if got := e.latency.load(); got < time.Second {
+		t.Errorf("latency %s after an answer that took a second", got)
+	}
+}
+
+// stepping runs step when it is read for the first time.
+type stepping struct {
+	io.Reader
+	step func()
+}
+
+func (s *stepping) Read(p []byte) (int, error) {
+	if s.step != nil {
+		s.step()
+		s.step = nil
+	}
+	return s.Reader.Read(p)
+}
+
 func TestBypassAnswersWhenNoMainServerCanBeDialled(t *testing.T) {
 	c := server(t, "c")
 	u, clock := upstream(t, mainAndBypass([]string{refused(t), refused(t)}, []string{c.URL}), c)

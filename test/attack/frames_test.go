@@ -144,13 +144,15 @@ func (a h2attack) launch(t *testing.T, side *side) (outcome, error) {
 		body = ""
 	}
 	// Errors of writing are the server's refusal, which is read below.
-	_ = c.headers(1, body == "" && a.trailers == nil, a.fieldsOf()...)
-	if body != "" {
-		_ = c.framer.WriteData(1, a.trailers == nil, []byte(body))
-	}
-	if a.trailers != nil {
-		_ = c.headers(1, true, a.trailers...)
-	}
+	c.together(func() {
+		_ = c.headers(1, body == "" && a.trailers == nil, a.fieldsOf()...)
+		if body != "" {
+			_ = c.framer.WriteData(1, a.trailers == nil, []byte(body))
+		}
+		if a.trailers != nil {
+			_ = c.headers(1, true, a.trailers...)
+		}
+	})
 	return c.await(1)
 }
 

@@ -26,6 +26,28 @@ type h2conn struct {
 
 	encoded bytes.Buffer
 	encoder *hpack.Encoder
+	// held are frames that wait for others, nil if each goes out by itself.
+	held *bytes.Buffer
+}
+
+// frames is the writing side of the framer.
+type frames struct{ *h2conn }
+
+func (f frames) Write(b []byte) (int, error) {
+	if f.held != nil {
+		return f.held.Write(b)
+	}
+	return f.Conn.Write(b)
+}
+
+// together sends what write makes in one piece, so that the server has read the
+// last frame before anybody has answered the first. An error of the connection is
+// the server's refusal, which reading tells, too.
+func (c *h2conn) together(write func()) {
+	c.held = &bytes.Buffer{}
+	write()
+	_, _ = c.Conn.Write(c.held.Bytes())
+	c.held = nil
 }
 
 // openH2 connects and shakes hands. Frames of any content may be written.
@@ -38,7 +60,8 @@ func (s *side) openH2(ctx context.Context, as string) (*h2conn, error) {
 		conn.Close()
 		return nil, fmt.Errorf("%s negotiated %q", s.name, protocol)
 	}
-	c := &h2conn{Conn: conn, framer: http2.NewFramer(conn, conn)}
+	c := &h2conn{Conn: conn}
+	c.framer = http2.NewFramer(frames{c}, conn)
 	c.framer.AllowIllegalWrites = true
 	c.framer.SetMaxReadFrameSize(1 << 20)
 	c.encoder = hpack.NewEncoder(&c.encoded)

@@ -50,6 +50,17 @@ func (e *env) testOneDies(t *testing.T) {
 	victim := e.apiServers()[0]
 	survivor := clientset(t, e.RESTConfig(e.Servers(cluster.GroupMain)[1]))
 	e.direct = survivor
+	// One that another test has just had killed gets its share little by little.
+	eventually(t, 30*time.Second, func(context.Context) error {
+		host := strings.TrimPrefix(victim.URL(), "https://")
+		for _, gauge := range []string{"healthy", "warmth_ratio"} {
+			series := fmt.Sprintf("asi_gateway_upstream_%s{group=%q,server=%q}", gauge, cluster.GroupMain, host)
+			if value := e.metrics(t)[series]; value != "1" {
+				return fmt.Errorf("%s is %q", series, value)
+			}
+		}
+		return nil
+	})
 	watches := e.openWatches(t)
 	replicas := e.startInformers(t, "clients-outage/1")
 
@@ -278,19 +289,25 @@ func (e *env) newToken(t *testing.T) string {
 // extendedTokens returns an error unless the gateway counted tokens that it took
 // as good because nobody could be asked.
 func (e *env) extendedTokens(t *testing.T) error {
-	response, err := get(t.Context(), http.DefaultClient, e.g.OpsURL+"/metrics")
-	if err != nil {
-		return err
+	if value := e.metrics(t)[`asi_gateway_token_authentications_total{source="extended"}`]; value == "" || value == "0" {
+		return errors.New("no token was extended: the outage was not what it was meant to be")
 	}
+	return nil
+}
+
+// metrics are the gateway's, by series as it is written.
+func (e *env) metrics(t *testing.T) map[string]string {
+	t.Helper()
+	response, err := get(t.Context(), http.DefaultClient, e.g.OpsURL+"/metrics")
+	must(t, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
+	must(t, err)
+	values := map[string]string{}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, `asi_gateway_token_authentications_total{source="extended"} `); ok && strings.TrimSpace(value) != "0" {
-			return nil
+		if series, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			values[series] = value
 		}
 	}
-	return errors.New("no token was extended: the outage was not what it was meant to be")
+	return values
 }
