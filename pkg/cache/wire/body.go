@@ -1,0 +1,116 @@
+package wire
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Body is the bytes of an object, kept for all answers to come. It is immutable
+// and can be used by many at a time.
+//
+// It is held in one form from the beginning, plain or as chunks of framed snappy,
+// which an answer in that encoding takes as they are. The form for gzip is made
+// when the first such answer is written, and kept as well.
+type Body struct {
+	// data is the bytes, or chunks if framed is set.
+	data     []byte
+	size     int
+	framed   bool
+	deflated atomic.Pointer[deflated]
+}
+
+// NewBody copies b. Above compressAbove bytes it is kept compressed, if that makes
+// it smaller; a negative compressAbove never compresses.
+func NewBody(b []byte, compressAbove int) *Body {
+	body := &Body{size: len(b)}
+	if compressAbove >= 0 && len(b) > compressAbove {
+		scratch := takeScratch()
+		defer giveScratch(scratch)
+		*scratch = appendChunks((*scratch)[:0], b)
+		if len(*scratch) < len(b) {
+			b, body.framed = *scratch, true
+		}
+	}
+	// Unlike append and slices.Clone, make leaves no unused capacity.
+	body.data = make([]byte, len(b))
+	copy(body.data, b)
+	return body
+}
+
+// Size returns the length of the bytes, uncompressed.
+func (b *Body) Size() int { return b.size }
+
+// Resident returns how many bytes of memory the body takes, with all forms that it
+// holds at this time.
+func (b *Body) Resident() int {
+	n := int(unsafe.Sizeof(*b)) + len(b.data)
+	if d := b.deflated.Load(); d != nil {
+		n += int(unsafe.Sizeof(*d)) + len(d.data)
+	}
+	return n
+}
+
+// AppendTo appends the bytes, uncompressed. It panics if what it holds is not what
+// NewBody has made, which only a fault of the memory can do.
+func (b *Body) AppendTo(dst []byte) []byte {
+	dst, err := b.appendPart(dst, b.size)
+	if err != nil {
+		panic(err)
+	}
+	return dst
+}
+
+// appendPart appends the first n bytes, uncompressed.
+func (b *Body) appendPart(dst []byte, n int) ([]byte, error) {
+	if !b.framed {
+		return append(dst, b.data[:n]...), nil
+	}
+	// The last chunk is opened whole, even if only a part of it is wanted.
+	dst = grow(dst, min(b.size, (n+chunkMax-1)/chunkMax*chunkMax))
+	at := len(dst)
+	for chunks := newChunks(b); chunks.at < n; {
+		chunk, holds := chunks.next()
+		dst = dst[:len(dst)+holds]
+		if err := openChunk(dst[len(dst)-holds:], chunk); err != nil {
+			return dst[:at], err
+		}
+	}
+	return dst[:at+n], nil
+}
+
+// chunks goes through those of a framed body.
+type chunks struct {
+	rest []byte
+	// at is how many bytes the chunks passed hold, size how many all hold.
+	at, size int
+}
+
+func newChunks(b *Body) chunks { return chunks{rest: b.data, size: b.size} }
+
+// next returns a chunk, and how many bytes it holds.
+func (c *chunks) next() (chunk []byte, holds int) {
+	chunk, c.rest = nextChunk(c.rest)
+	holds = min(c.size-c.at, chunkMax)
+	c.at += holds
+	return chunk, holds
+}
+
+// deflate returns the form for gzip.
+func (b *Body) deflate() (*deflated, error) {
+	if d := b.deflated.Load(); d != nil {
+		return d, nil
+	}
+	plain := b.data
+	if b.framed {
+		scratch := takeScratch()
+		defer giveScratch(scratch)
+		var err error
+		if *scratch, err = b.appendPart((*scratch)[:0], b.size); err != nil {
+			return nil, err
+		}
+		plain = *scratch
+	}
+	// Of several that come here at a time one wins, and all use its form.
+	b.deflated.CompareAndSwap(nil, newDeflated(plain))
+	return b.deflated.Load(), nil
+}
