@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/auth"
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
@@ -43,14 +45,16 @@ type cluster struct {
 	frontProxy    bool
 	frontProxies  *auth.FrontProxies
 	clientCA      dynamiccertificates.CAContentProvider
-	kube          kubernetes.Interface
-	kubeConfig    *rest.Config
+	// cache is nil if nothing is cached.
+	cache      *cache.Cache
+	kube       kubernetes.Interface
+	kubeConfig *rest.Config
 	// seeds are the groups that the flags speak of.
 	seeds      []*v1alpha1.UpstreamGroup
 	background []func(context.Context)
 }
 
-func newCluster(o *options, registry prometheus.Registerer) (*cluster, error) {
+func newCluster(o *options, logger *zap.Logger, registry prometheus.Registerer) (*cluster, error) {
 	config, err := loadKubeconfig(o.kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
@@ -75,7 +79,10 @@ func newCluster(o *options, registry prometheus.Registerer) (*cluster, error) {
 	if err := c.trustClients(o); err != nil {
 		return nil, err
 	}
-	return c, c.judge(o, registry)
+	if err := c.judge(o, registry); err != nil {
+		return nil, err
+	}
+	return c, c.remember(o, logger, registry)
 }
 
 // loadKubeconfig reads the gateway's credential; without a file, the one of its
@@ -234,6 +241,28 @@ func (c *cluster) judge(o *options, registry prometheus.Registerer) error {
 	c.authenticator = auth.New(c.clientCA, tokens, c.assert, clock.RealClock{})
 	c.authorizer, err = auth.NewAuthorizer(c.kube, authorizationTTL)
 	return err
+}
+
+// remember makes the cache.
+func (c *cluster) remember(o *options, logger *zap.Logger, registry prometheus.Registerer) error {
+	resources, err := parseResources(o.cacheResources)
+	if err != nil || len(resources) == 0 {
+		return err
+	}
+	// The cache remembers permissions itself.
+	judge, err := auth.NewAuthorizer(c.kube, 0)
+	if err != nil {
+		return err
+	}
+	c.cache, err = cache.New(cache.Config{
+		Resources: resources, Client: c.upstream.OwnRequests(), Authorizer: judge, OutageTTL: o.outageAuthTTL,
+		UserAgent: c.kubeConfig.UserAgent, Clock: clock.RealClock{}, Log: logger.Named("cache"), Registry: registry,
+	})
+	if err != nil {
+		return err
+	}
+	c.background = append(c.background, c.cache.Run)
+	return nil
 }
 
 // ready returns nil once clients can be served. Dead apiservers do not count: a

@@ -44,7 +44,7 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	c, err := newCluster(o, registry)
+	c, err := newCluster(o, logger, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--proxy-protocol-from: %w", err)
 	}
-	g.server = proxy.New(proxy.Options{
+	serverOptions := proxy.Options{
 		TLS: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			GetConfigForClient: g.tls.GetConfigForClient,
@@ -88,7 +88,11 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 
 		ProxyProtocolFrom: loadBalancers,
 		GoawayChance:      o.goawayChance,
-	})
+	}
+	if c.cache != nil {
+		serverOptions.Cache = c.cache
+	}
+	g.server = proxy.New(serverOptions)
 	return g, nil
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
 )
 
 // maxGoawayChance is kube-apiserver's: beyond it clients do little but connect.
@@ -52,6 +54,8 @@ type options struct {
 	replicaName     string
 	nodeCount       int
 
+	cacheResources []string
+
 	tokenTTL      time.Duration
 	outageAuthTTL time.Duration
 
@@ -78,6 +82,8 @@ func newOptions() *options {
 		etcdPrefix:      "/asi-gateway",
 		defaultPolicies: true,
 		replicaName:     replicaName(),
+
+		cacheResources: []string{"pods", "nodes", "services", "endpointslices", "configmaps", "namespaces", "persistentvolumes", "persistentvolumeclaims"},
 
 		tokenTTL:       10 * time.Second,
 		outageAuthTTL:  10 * time.Minute,
@@ -126,8 +132,10 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Lookup("replica-name").DefValue = ""
 	f.IntVar(&o.nodeCount, "node-count", o.nodeCount, "nodes that limits per node are computed with until nodes could be counted")
 
+	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,deployments.apps; empty for none")
+
 	f.DurationVar(&o.tokenTTL, "authentication-token-ttl", o.tokenTTL, "how long a bearer token that was reviewed is taken as good")
-	f.DurationVar(&o.outageAuthTTL, "outage-auth-ttl", o.outageAuthTTL, "how long the last positive review of a token holds while no kube-apiserver can be asked")
+	f.DurationVar(&o.outageAuthTTL, "outage-auth-ttl", o.outageAuthTTL, "how long the last positive review of a token, and the last permission to read from the cache, hold while no kube-apiserver can be asked")
 
 	f.DurationVar(&o.requestTimeout, "request-timeout", o.requestTimeout, "limit for requests that are not long-running; a little above the kube-apiservers' own 60s, whose answer is the better one")
 	f.DurationVar(&o.stallTimeout, "stall-timeout", o.stallTimeout, "how long a client may leave a write unread before it is cut off")
@@ -198,6 +206,9 @@ func (o *options) validate() error {
 			fault("%s: %w", flag, err)
 		}
 	}
+	if _, err := parseResources(o.cacheResources); err != nil {
+		fault("--cache-resources: %w", err)
+	}
 	for flag, d := range map[string]time.Duration{
 		"--authentication-token-ttl": o.tokenTTL, "--outage-auth-ttl": o.outageAuthTTL,
 		"--shutdown-delay-duration": o.shutdownDelay, "--shutdown-grace-period": o.shutdownGrace,
@@ -242,6 +253,21 @@ func parseServers(servers []string) ([]*url.URL, error) {
 		urls = append(urls, u)
 	}
 	return urls, nil
+}
+
+func parseResources(names []string) ([]cache.Resource, error) {
+	var resources []cache.Resource
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		resource, ok := cache.Find(name)
+		if !ok {
+			return nil, fmt.Errorf("%q cannot be cached; %s can", name, strings.Join(cache.Known(), ", "))
+		}
+		resources = append(resources, resource)
+	}
+	return resources, nil
 }
 
 func parseRanges(cidrs []string) ([]netip.Prefix, error) {

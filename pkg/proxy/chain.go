@@ -21,6 +21,12 @@ func (s *Server) chain() http.Handler {
 		impersonateUpstream: s.options.FrontProxy,
 	}
 
+	// Reads that the gateway can answer as the apiserver would end here: behind all
+	// that can refuse, and behind whatever says on whose behalf they are made.
+	if s.options.Cache != nil {
+		handler = WithCache(handler, s.options.Cache, s.flights)
+	}
+
 	// With front-proxy headers the apiserver judges Impersonate-* itself. Where
 	// the gateway impersonates, it has to judge them first: its own right to
 	// impersonate anybody must not become the client's.

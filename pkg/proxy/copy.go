@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
@@ -138,8 +137,8 @@ func (f *forwarder) copyStream(w http.ResponseWriter, response *http.Response, f
 
 // writeTo writes to the client, and lets the sweeper see for how long.
 func (f *forwarder) writeTo(w http.ResponseWriter, b []byte, flight *flight, flush bool) error {
-	flight.writing.Store(time.Now().UnixNano())
-	defer flight.writing.Store(0)
+	flight.begin()
+	defer flight.done()
 	if len(b) > 0 {
 		if _, err := w.Write(b); err != nil {
 			return clientError{err}

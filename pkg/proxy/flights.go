@@ -200,4 +200,8 @@ func (f *flights) drain(ctx context.Context, period time.Duration) {
 // spread over the drain period.
 const drainSteps = 100
 
+// begin and done stand around a write to the client.
+func (fl *flight) begin() { fl.writing.Store(time.Now().UnixNano()) }
+func (fl *flight) done()  { fl.writing.Store(0) }
+
 func (fl *flight) end() { fl.cancel(errDraining) }

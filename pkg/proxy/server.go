@@ -36,7 +36,8 @@ const (
 	uploadWindow = 256 << 10
 )
 
-// Options are what a Server is made of. All fields are needed.
+// Options are what a Server is made of. All fields are needed unless they say
+// otherwise.
 type Options struct {
 	TLS           *tls.Config
 	Upstream      upstream
@@ -47,6 +48,8 @@ type Options struct {
 	Limits limits
 	Policy policy
 	Flows  flowRecorder
+	// Cache answers reads from memory; nil has all of them forwarded.
+	Cache cached
 	// API is the gateway's own API group. The user is in the request's context.
 	API http.Handler
 	// Discovery adds that group to what apiservers say of theirs.

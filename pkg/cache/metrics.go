@@ -1,0 +1,76 @@
+package cache
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
+)
+
+// metrics counts answers by resource, verb and reason. Resources are those of the
+// configuration, or "other".
+type metrics struct {
+	answers *prometheus.CounterVec
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "asi_gateway_cache_reads_total",
+			Help: "Reads of cached resources that were answered from the cache (reason Hit), or forwarded and why.",
+		}, []string{"resource", "verb", "reason"}),
+	}
+}
+
+// count counts a read. Others than those of cached resources are not worth a
+// series.
+func (m *metrics) count(a *request.Attributes, reason Reason) {
+	switch reason {
+	case NoRead, NotCached:
+		return
+	case Hit:
+		reason = "Hit"
+	}
+	m.answers.WithLabelValues(request.ResourceName(a), a.Verb, string(reason)).Inc()
+}
+
+var (
+	streamLabels = []string{"resource", "encoding"}
+	descReady    = prometheus.NewDesc("asi_gateway_cache_ready", "1 for resources whose state may be served.", streamLabels, nil)
+	descObjects  = prometheus.NewDesc("asi_gateway_cache_objects", "Objects in the cache.", streamLabels, nil)
+	descVersion  = prometheus.NewDesc("asi_gateway_cache_resource_version", "The resource version that has been reached.", streamLabels, nil)
+	descWatches  = prometheus.NewDesc("asi_gateway_cache_watches", "Watches that are answered from the cache.", streamLabels, nil)
+)
+
+func (m *metrics) register(registry prometheus.Registerer, c *Cache) {
+	registry.MustRegister(m.answers, collector{c})
+}
+
+// collector reads the state of all streams.
+type collector struct{ cache *Cache }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descReady, descObjects, descVersion, descWatches} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	for _, s := range c.cache.Resources() {
+		encoding := "json"
+		if s.Encoding == wire.Protobuf {
+			encoding = "protobuf"
+		}
+		ready := 0.0
+		if s.Ready {
+			ready = 1
+		}
+		for d, value := range map[*prometheus.Desc]float64{
+			descReady: ready, descObjects: float64(s.Objects), descVersion: float64(s.ResourceVersion), descWatches: float64(s.Watchers),
+		} {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, s.Resource.name(), encoding)
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package watch
+
+import (
+	"iter"
+	"math/rand/v2"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache/selection"
+	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+)
+
+const (
+	// freshEvents is for how many of the last events frames are kept.
+	freshEvents = 64
+	// bookmarkEvery is how often a watcher that wants bookmarks gets one, and
+	// bookmarkBefore how long before its deadline: as kube-apiserver has it.
+	bookmarkEvery  = 60 * time.Second
+	bookmarkBefore = 2 * time.Second
+)
+
+// Hub is the state of one resource in one encoding, its history, and who watches
+// it. One goroutine writes (Reset, Apply, Progress); everything else is safe for
+// concurrent use.
+type Hub struct {
+	formats *Formats
+	store   *store.Store
+	random  func() float64
+
+	mu       sync.Mutex
+	watchers registry
+	// ring holds the last events, oldest at ring[first%len]; since is the resource
+	// version that the oldest is next to.
+	ring  []*Event
+	first uint64
+	// sequence is that of the newest event; those of the ring are first+1 to sequence.
+	sequence uint64
+	since    uint64
+	// waiting are who waits for a resource version.
+	waiting []waiter
+}
+
+type waiter struct {
+	rv      uint64
+	reached chan struct{}
+}
+
+// NewHub returns a hub without state. History is how many events it keeps.
+func NewHub(formats *Formats, history int, indexes ...store.Index) *Hub {
+	return &Hub{
+		formats: formats, store: store.New(history, indexes...), random: rand.Float64,
+		ring: make([]*Event, history), watchers: newRegistry(),
+	}
+}
+
+// Formats is how events are written.
+func (h *Hub) Formats() *Formats { return h.formats }
+
+// Snapshot is the newest state.
+func (h *Hub) Snapshot() *store.Snapshot { return h.store.Snapshot() }
+
+// At is the state at a resource version, if it is still held.
+func (h *Hub) At(rv uint64) (*store.Snapshot, bool) { return h.store.At(rv) }
+
+// Reset replaces everything. Watchers are ended: what happened between is not
+// known.
+func (h *Hub) Reset(rv uint64, objects iter.Seq[*store.Object]) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.store.Replace(rv, objects)
+	clear(h.ring)
+	h.first, h.since = h.sequence, rv
+	h.watchers.all(func(w *Watcher) { w.end(ErrGap) })
+	h.watchers = newRegistry()
+	h.reached(rv)
+}
+
+// Apply makes a change. Errors are store.ErrBackwards: the change is older than
+// the state, and nothing was done.
+func (h *Hub) Apply(t wire.EventType, o *store.Object) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := &Event{Type: t, ResourceVersion: o.ResourceVersion, Object: o}
+	var err error
+	if t == wire.Deleted {
+		e.Previous, err = h.store.Delete(o.Key, o.ResourceVersion)
+	} else {
+		e.Previous, err = h.store.Put(o, o.ResourceVersion)
+	}
+	if err != nil {
+		return err
+	}
+	h.remember(e)
+	h.watchers.interested(e, func(w *Watcher) {
+		if w.marked == e.sequence {
+			return
+		}
+		w.marked = e.sequence
+		as, seen := e.Seen(w.selection.Matches)
+		if seen && !w.push(Item{Event: e, As: as}) {
+			h.watchers.remove(w)
+		}
+	})
+	h.reached(e.ResourceVersion)
+	return nil
+}
+
+// remember adds an event to the history.
+func (h *Hub) remember(e *Event) {
+	n := uint64(len(h.ring))
+	h.sequence++
+	e.sequence = h.sequence
+	if h.sequence-h.first > n {
+		oldest := h.ring[(h.first+1)%n]
+		h.since = oldest.ResourceVersion
+		h.first++
+	}
+	if h.sequence-h.first > 1 {
+		h.ring[(h.sequence-1)%n].next.Store(e)
+	}
+	h.ring[h.sequence%n] = e
+	if h.sequence-h.first > freshEvents {
+		h.ring[(h.sequence-freshEvents)%n].forget()
+	}
+}
+
+// Progress tells that nothing has changed up to a resource version.
+func (h *Hub) Progress(rv uint64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.store.Progress(rv); err != nil {
+		return err
+	}
+	h.reached(rv)
+	return nil
+}
+
+// AddIndex has objects found by an index from now on.
+func (h *Hub) AddIndex(i store.Index) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.store.AddIndex(i)
+}
+
+// Options are what a watcher asks for.
+type Options struct {
+	Selection *selection.Selection
+	// Bookmarks asks for one now and then.
+	Bookmarks bool
+	// Deadline ends the watch; zero for none.
+	Deadline time.Time
+}
+
+// WatchFrom begins a watch after the resource version. Errors are ErrExpired; the
+// resource version must have been reached (see Reached).
+func (h *Hub) WatchFrom(rv uint64, o Options, now time.Time) (*Watcher, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if rv < h.since {
+		return nil, ErrExpired
+	}
+	w := h.add(o, now)
+	n := h.sequence - h.first
+	// The first event of a higher version.
+	i := sort.Search(int(n), func(i int) bool { return h.event(i).ResourceVersion > rv })
+	if uint64(i) < n {
+		w.backlog, w.upTo = h.event(i), h.sequence
+	}
+	return w, nil
+}
+
+// event is the i-th of the history, 0 being the oldest.
+func (h *Hub) event(i int) *Event { return h.ring[(h.first+1+uint64(i))%uint64(len(h.ring))] }
+
+// WatchNow begins a watch at the state that it returns.
+func (h *Hub) WatchNow(o Options, now time.Time) (*Watcher, *store.Snapshot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.add(o, now), h.store.Snapshot()
+}
+
+func (h *Hub) add(o Options, now time.Time) *Watcher {
+	w := &Watcher{hub: h, selection: o.Selection, bookmarks: o.Bookmarks, deadline: o.Deadline, wake: make(chan struct{}, 1)}
+	w.nextBookmark = h.bookmarkAfter(w, now)
+	h.watchers.add(w)
+	return w
+}
+
+// bookmarkAfter is when the next bookmark is due.
+func (h *Hub) bookmarkAfter(w *Watcher, now time.Time) int64 {
+	// Spread, so that those who came together are not served together for ever.
+	next := now.Add(bookmarkEvery + time.Duration(h.random()*float64(bookmarkEvery)/8))
+	if !w.deadline.IsZero() {
+		if last := w.deadline.Add(-bookmarkBefore); last.After(now) && next.After(last) {
+			next = last
+		}
+	}
+	return next.Unix()
+}
+
+func (h *Hub) remove(w *Watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watchers.remove(w)
+}
+
+// Tick sends the bookmarks that are due and ends the watchers whose time is over.
+// It is to be called once a second.
+func (h *Hub) Tick(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rv := h.store.Snapshot().ResourceVersion()
+	var over []*Watcher
+	h.watchers.all(func(w *Watcher) {
+		if !w.deadline.IsZero() && !now.Before(w.deadline) {
+			w.end(ErrDeadline)
+			over = append(over, w)
+			return
+		}
+		if w.bookmarks && now.Unix() >= w.nextBookmark {
+			w.nextBookmark = h.bookmarkAfter(w, now)
+			if !w.push(Item{ResourceVersion: rv}) {
+				over = append(over, w)
+			}
+		}
+	})
+	for _, w := range over {
+		h.watchers.remove(w)
+	}
+}
+
+// End ends all watchers, with an error that says why.
+func (h *Hub) End(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watchers.all(func(w *Watcher) { w.end(err) })
+	h.watchers = newRegistry()
+}
+
+// Watchers is how many there are.
+func (h *Hub) Watchers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.watchers.count
+}
+
+// Reached returns a channel that is closed once the state has reached a resource
+// version, and nil if it has. Forget it when it is not waited for any more.
+func (h *Hub) Reached(rv uint64) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.store.Snapshot().ResourceVersion() >= rv {
+		return nil
+	}
+	w := waiter{rv, make(chan struct{})}
+	h.waiting = append(h.waiting, w)
+	return w.reached
+}
+
+// Forget takes back what Reached returned.
+func (h *Hub) Forget(reached <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.waiting {
+		if h.waiting[i].reached == reached {
+			h.waiting[i] = h.waiting[len(h.waiting)-1]
+			h.waiting = h.waiting[:len(h.waiting)-1]
+			return
+		}
+	}
+}
+
+// reached wakes who waits for what has been reached.
+func (h *Hub) reached(rv uint64) {
+	kept := h.waiting[:0]
+	for _, w := range h.waiting {
+		if w.rv <= rv {
+			close(w.reached)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(h.waiting[len(kept):])
+	h.waiting = kept
+}
+
+func formatRV(rv uint64) string { return strconv.FormatUint(rv, 10) }

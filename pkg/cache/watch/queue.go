@@ -1,0 +1,147 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache/selection"
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+)
+
+var (
+	// ErrSlow ends a watcher that has not kept up.
+	ErrSlow = errors.New("the watcher has not kept up")
+	// ErrGap ends watchers when upstream's history was lost.
+	ErrGap = errors.New("the history of changes was lost")
+	// ErrDeadline ends a watcher whose time is over.
+	ErrDeadline = errors.New("the watch has lasted as long as was asked for")
+	// ErrExpired is for a watch from before the history.
+	ErrExpired = errors.New("the resource version is older than the history")
+)
+
+// maxQueue is how many events a watcher may be behind. A thousand changes of 8 KB
+// are 8 MB that its client has not read; kube-apiserver's own bound is a channel of
+// at most a thousand, too (cacher.chanSize).
+const maxQueue = 1000
+
+// Item is what a watcher gets: an event and what it is to this watcher, or a
+// bookmark.
+type Item struct {
+	Event *Event
+	As    wire.EventType
+	// ResourceVersion is that of a bookmark, for which Event is nil.
+	ResourceVersion uint64
+}
+
+// Watcher is one watch. Next is for one goroutine at a time.
+type Watcher struct {
+	hub       *Hub
+	selection *selection.Selection
+	bookmarks bool
+	deadline  time.Time
+	// index and values are where the hub has it listed.
+	index  key
+	values []string
+	// marked is the sequence of the last event it was told, by the hub: one with two
+	// values of an index is found twice.
+	marked uint64
+	// nextBookmark is when one is due, in Unix seconds; of the hub.
+	nextBookmark int64
+	// backlog is where the history goes on that is still to be looked through, up to
+	// and with the event of sequence upTo. Of Next alone.
+	backlog *Event
+	upTo    uint64
+
+	mu    sync.Mutex
+	queue []Item
+	err   error
+	// wake has a message when queue or err have changed.
+	wake chan struct{}
+}
+
+// push adds an item; false if the watcher does not keep up.
+func (w *Watcher) push(item Item) bool {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		return true
+	}
+	if len(w.queue) >= maxQueue {
+		w.err = ErrSlow
+		w.queue = nil
+		w.mu.Unlock()
+		w.signal()
+		return false
+	}
+	first := len(w.queue) == 0
+	w.queue = append(w.queue, item)
+	w.mu.Unlock()
+	if first {
+		w.signal()
+	}
+	return true
+}
+
+func (w *Watcher) end(err error) {
+	w.mu.Lock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Next returns the next items, in order, at least one; it waits until there are
+// any. The error is that of ctx, or one of ErrSlow, ErrGap and ErrDeadline: what
+// was queued before has been returned then, unless the watcher was slow.
+func (w *Watcher) Next(ctx context.Context) ([]Item, error) {
+	if items := w.fromHistory(); len(items) > 0 {
+		return items, nil
+	}
+	for {
+		w.mu.Lock()
+		items, err := w.queue, w.err
+		w.queue = nil
+		w.mu.Unlock()
+		if len(items) > 0 {
+			return items, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// historyBatch bounds how much of the history is returned at a time.
+const historyBatch = 256
+
+func (w *Watcher) fromHistory() (items []Item) {
+	for w.backlog != nil && len(items) < historyBatch {
+		e := w.backlog
+		if as, seen := e.Seen(w.selection.Matches); seen {
+			items = append(items, Item{Event: e, As: as})
+		}
+		w.backlog = e.next.Load()
+		if e.sequence >= w.upTo {
+			w.backlog = nil
+		}
+	}
+	return items
+}
+
+// Stop ends the watch. Next must not be called afterwards.
+func (w *Watcher) Stop() { w.hub.remove(w) }

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
+)
+
+// cached says how a read is answered from memory, or why it is not.
+type cached interface {
+	Answer(ctx context.Context, r *http.Request, a *request.Attributes) (*cache.Answer, cache.Reason)
+}
+
+// WithCache answers reads from memory where that is what the apiserver would say.
+// A client that acts as somebody else is left to the apiserver where it is that
+// judges it.
+func WithCache(next http.Handler, cached cached, flights *flights) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := request.From(r.Context())
+		if a.Identity == nil || a.Upgrade || (a.Impersonated == nil && wantsImpersonation(r.Header)) || (r.Body != nil && r.Body != http.NoBody) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer, _ := cached.Answer(r.Context(), r, a)
+		if answer == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, flight := flights.depart(r.Context(), w, a.LongRunning)
+		defer flights.arrive(flight)
+		ownHeaders(w.Header(), r)
+		for name, values := range answer.Header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(http.StatusOK)
+		if a.LongRunning && a.Admission != nil {
+			a.Admission.Opened()
+		}
+		client := &clientWriter{w: w, flight: flight}
+		err := answer.WriteTo(ctx, client, client.flush)
+		if err != nil && !errors.Is(context.Cause(ctx), errDraining) {
+			// Nobody must take the part for the whole.
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+// clientWriter writes to a client, and lets the sweeper see for how long.
+type clientWriter struct {
+	w      io.Writer
+	flight *flight
+}
+
+func (c *clientWriter) Write(b []byte) (int, error) {
+	c.flight.begin()
+	defer c.flight.done()
+	return c.w.Write(b)
+}
+
+func (c *clientWriter) flush() error {
+	c.flight.begin()
+	defer c.flight.done()
+	return c.flight.client.Flush()
+}
