@@ -83,8 +83,6 @@ func newOptions() *options {
 		defaultPolicies: true,
 		replicaName:     replicaName(),
 
-		cacheResources: []string{"pods", "nodes", "services", "endpointslices", "configmaps", "namespaces", "persistentvolumes", "persistentvolumeclaims"},
-
 		tokenTTL:       10 * time.Second,
 		outageAuthTTL:  10 * time.Minute,
 		requestTimeout: 65 * time.Second,
@@ -132,7 +130,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Lookup("replica-name").DefValue = ""
 	f.IntVar(&o.nodeCount, "node-count", o.nodeCount, "nodes that limits per node are computed with until nodes could be counted")
 
-	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,deployments.apps; empty for none")
+	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,nodes,deployments.apps (default: none)")
 
 	f.DurationVar(&o.tokenTTL, "authentication-token-ttl", o.tokenTTL, "how long a bearer token that was reviewed is taken as good")
 	f.DurationVar(&o.outageAuthTTL, "outage-auth-ttl", o.outageAuthTTL, "how long the last positive review of a token, and the last permission to read from the cache, hold while no kube-apiserver can be asked")
