@@ -92,12 +92,10 @@ func jsonPrefix(kind, version string) string {
 // ContentType returns the Content-Type of answers; watch is for streams of events.
 func (f *Format) ContentType(watch bool) string {
 	switch {
-	case f.encoding == JSON:
-		return "application/json"
-	case watch:
-		return "application/vnd.kubernetes.protobuf;stream=watch"
+	case watch && f.encoding == Protobuf:
+		return f.encoding.MediaType() + ";stream=watch"
 	default:
-		return "application/vnd.kubernetes.protobuf"
+		return f.encoding.MediaType()
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	tagListVersion   = 2<<3 | byte(protowire.BytesType)
 	tagListContinue  = 3<<3 | byte(protowire.BytesType)
 	tagListRemaining = 4<<3 | byte(protowire.VarintType)
+	// Of metav1.ObjectMeta.
+	tagMetaVersion = metaVersion<<3 | byte(protowire.BytesType)
 
 	// unknownTail is what stands in runtime.Unknown behind raw: an empty content
 	// encoding and content type.
