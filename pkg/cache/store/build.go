@@ -1,6 +1,9 @@
 package store
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // build returns a tree of entries, which are in order and without duplicates. It is
 // linear, and keeps nothing of the slice.
@@ -24,9 +27,12 @@ func build[K ordered, E entry[K]](f fanout, entries []E) tree[K, E] {
 }
 
 // portions yields copies of parts of s, of even length, that can be nodes. They are
-// about three quarters full, so that the next inserts do not split all of them.
-func portions[S any](s []S, limit int) func(yield func([]S) bool) {
-	n := (len(s)*4 + 3*limit - 1) / (3 * limit)
+// not quite full, so that the next inserts do not split all of them: seven eighths,
+// and one less, for then 55 postings and the header that Go puts before them fill
+// one of its allocation sizes, where 56 would leave an eighth of the next one empty.
+func portions[S any](s []S, limit int) iter.Seq[[]S] {
+	full := limit*7/8 - 1
+	n := (len(s) + full - 1) / full
 	for n > 1 && len(s)/n < limit/2 {
 		n--
 	}

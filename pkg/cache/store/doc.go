@@ -47,7 +47,7 @@
 // # Memory
 //
 // A snapshot that is held holds what it shares with no other: for each change
-// since about 2.5 KB of nodes and the object that was replaced. A Store
+// since about 2 KB of nodes and the object that was replaced. A Store
 // holds the last states, as many as New is told.
 //
 // No string of an object that has gone is kept. The keys of all versions of an

@@ -26,13 +26,14 @@ func (h *history) nth(n int) **Snapshot { return &h.ring[(h.first+n)%len(h.ring)
 
 // at returns the state at a resource version.
 func (h *history) at(rv uint64) (*Snapshot, bool) {
-	if newest := h.newest.Load(); newest.rv == rv {
-		return newest, rv != 0
-	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if rv > h.newest.Load().rv {
+	newest := h.newest.Load()
+	if h.held == 0 || rv > newest.rv {
 		return nil, false
+	}
+	if rv == newest.rv {
+		return newest, true
 	}
 	later := sort.Search(h.held, func(n int) bool { return (*h.nth(n)).rv > rv })
 	if later == 0 {

@@ -6,11 +6,23 @@ import (
 	"slices"
 )
 
-// usual is the fan-out of a Store's trees (BenchmarkFanout).
-var usual = fanout{leaf: 64, inner: 32}
+// usual is the fan-out of a Store's trees. BenchmarkFanout finds that time says
+// little: from 16 to 128 Get, Put, Lookup and Sum differ by less than a quarter, for
+// wide nodes cost copying and narrow ones depth. So memory decides, here that of
+// 50,000 objects and what a Put allocates among them:
+//
+//	leaf/inner   B/object   B/index entry   B/Put
+//	16/16            16.3            41.2    2116
+//	32/16            12.0            37.7    2091
+//	64/16            10.0            35.0    2005
+//	64/32             9.9            34.9    2656
+//	64/64             9.8            34.8    3680
+//	128/32            8.9            38.2    2976
+var usual = fanout{leaf: 64, inner: 16}
 
 // Store has the newest state and the ones before. One goroutine writes; Snapshot
-// and At can be called by any at any time, and never wait for it.
+// and At can be called by any at any time. Snapshot takes no lock, and At one that the
+// writer has only while it stores a pointer, never while it changes a tree.
 type Store struct {
 	fanout  fanout
 	history history
@@ -40,7 +52,8 @@ func (s *Store) Snapshot() *Snapshot { return s.history.newest.Load() }
 
 // At returns the state at exactly that resource version, which is also what the
 // snapshot says its resource version is. It is false if the store has not come
-// there yet, or does not hold the state any more.
+// there yet, or does not hold the state any more, or never had one (before the
+// first Replace or Put).
 func (s *Store) At(rv uint64) (*Snapshot, bool) { return s.history.at(rv) }
 
 // Replace forgets everything, also the states before, and begins with objects at rv. They
