@@ -24,7 +24,7 @@ type BookmarkTemplate struct {
 // initialEventsEnd, as the annotations of an object, in JSON and as field of ObjectMeta.
 const (
 	initialEndJSON     = `"annotations":{"` + initialEventsEnd + `":"true"}`
-	initialEndProtobuf = "\x62\x22\x0a\x1a" + initialEventsEnd + "\x12\x04true"
+	initialEndProtobuf = "\x62\x21\x0a\x19" + initialEventsEnd + "\x12\x04true"
 )
 
 // NewBookmark learns from the body of a Bookmark event of that kind. It fails if the
