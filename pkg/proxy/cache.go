@@ -21,7 +21,7 @@ type cached interface {
 func WithCache(next http.Handler, cached cached, flights *flights) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := request.From(r.Context())
-		if a.Identity == nil || a.Upgrade || (a.Impersonated == nil && wantsImpersonation(r.Header)) || (r.Body != nil && r.Body != http.NoBody) {
+		if a.Identity == nil || a.Upgrade || (a.Impersonated == nil && wantsImpersonation(r.Header)) || r.ContentLength != 0 {
 			next.ServeHTTP(w, r)
 			return
 		}

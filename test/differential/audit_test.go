@@ -44,8 +44,9 @@ func testAudit(t *testing.T, b *bench) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			direct := b.audited(t, b.direct, st)
-			for _, mode := range fixture.Modes() {
-				gate := b.audited(t, b.gateways[mode], st)
+			for _, v := range variants() {
+				mode := v.mode
+				gate := b.audited(t, b.gateways[v], st)
 				want := direct
 				if mode == fixture.Impersonation && name != "anonymous" {
 					// The gateway's own credential sends, and says for whom. Who

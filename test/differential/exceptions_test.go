@@ -21,6 +21,8 @@ type exception struct {
 	Case string `json:"case"`
 	// Modes are the gateway's identity modes; empty means all.
 	Modes []fixture.Mode `json:"modes,omitempty"`
+	// Cached tells a difference of gateways with a cache alone.
+	Cached bool `json:"cached,omitempty"`
 	// Differs are the aspects that may differ, and must in one case at least.
 	Differs []string `json:"differs"`
 	Reason  string   `json:"reason"`
@@ -34,10 +36,10 @@ type exceptions struct {
 	seen map[sighting]bool // false once its case has run, true once it differed
 }
 
-// sighting is one accepted aspect of an exception in one mode.
+// sighting is one accepted aspect of an exception at one kind of gateway.
 type sighting struct {
 	exception int
-	mode      fixture.Mode
+	at        variant
 	aspect    string
 }
 
@@ -60,12 +62,12 @@ func loadExceptions() (*exceptions, error) {
 }
 
 // ran notes that a case was compared: its exceptions now have to occur.
-func (e *exceptions) ran(name string, mode fixture.Mode) {
+func (e *exceptions) ran(name string, at variant) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.each(name, mode, func(i int, x exception) {
+	e.each(name, at, func(i int, x exception) {
 		for _, aspect := range x.Differs {
-			if s := (sighting{i, mode, aspect}); !e.seen[s] {
+			if s := (sighting{i, at, aspect}); !e.seen[s] {
 				e.seen[s] = false
 			}
 		}
@@ -73,22 +75,22 @@ func (e *exceptions) ran(name string, mode fixture.Mode) {
 }
 
 // accept tells whether a difference is listed.
-func (e *exceptions) accept(name string, mode fixture.Mode, d difference) bool {
+func (e *exceptions) accept(name string, at variant, d difference) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	accepted := false
-	e.each(name, mode, func(i int, x exception) {
+	e.each(name, at, func(i int, x exception) {
 		if slices.Contains(x.Differs, d.aspect) {
-			e.seen[sighting{i, mode, d.aspect}] = true
+			e.seen[sighting{i, at, d.aspect}] = true
 			accepted = true
 		}
 	})
 	return accepted
 }
 
-func (e *exceptions) each(name string, mode fixture.Mode, fn func(int, exception)) {
+func (e *exceptions) each(name string, at variant, fn func(int, exception)) {
 	for i, x := range e.all {
-		if match, _ := path.Match(x.Case, name); match && slices.Contains(x.Modes, mode) {
+		if match, _ := path.Match(x.Case, name); match && slices.Contains(x.Modes, at.mode) && (at.cached || !x.Cached) {
 			fn(i, x)
 		}
 	}
@@ -101,7 +103,7 @@ func (e *exceptions) stale() []string {
 	var stale []string
 	for s, occurred := range e.seen {
 		if !occurred {
-			stale = append(stale, fmt.Sprintf("%s in mode %s: %s does not differ any more", e.all[s.exception].Case, s.mode, s.aspect))
+			stale = append(stale, fmt.Sprintf("%s at %s: %s does not differ any more", e.all[s.exception].Case, s.at, s.aspect))
 		}
 	}
 	slices.Sort(stale)

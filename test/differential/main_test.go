@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
@@ -35,20 +36,44 @@ func table() []group {
 	}
 }
 
-// bench is one kube-apiserver and a gateway for each identity mode. There is
-// only one server, so that all answers come from the same caches.
+// variant is a kind of gateway: how it says who the user is, and whether it answers
+// reads from a cache.
+type variant struct {
+	mode   fixture.Mode
+	cached bool
+}
+
+func (v variant) String() string {
+	if v.cached {
+		return string(v.mode) + " with a cache"
+	}
+	return string(v.mode)
+}
+
+// variants are all of them.
+func variants() (all []variant) {
+	for _, cached := range []bool{false, true} {
+		for _, mode := range fixture.Modes() {
+			all = append(all, variant{mode, cached})
+		}
+	}
+	return all
+}
+
+// bench is one kube-apiserver and a gateway of each variant. There is only one
+// server, so that all answers come from the same caches.
 type bench struct {
 	cluster  *cluster.Cluster
 	direct   *side
-	gateways map[fixture.Mode]*side
-	nodes    map[fixture.Mode]*fixture.Gateway
+	gateways map[variant]*side
+	nodes    map[variant]*fixture.Gateway
 }
 
 // sides are all of them.
 func (b *bench) sides() []*side {
 	all := []*side{b.direct}
-	for _, mode := range fixture.Modes() {
-		all = append(all, b.gateways[mode])
+	for _, v := range variants() {
+		all = append(all, b.gateways[v])
 	}
 	return all
 }
@@ -84,6 +109,7 @@ func TestDifferential(t *testing.T) {
 	}
 	t.Run("audit", func(t *testing.T) { testAudit(t, b) })
 	t.Run("revocation", func(t *testing.T) { testRevocation(t, b) })
+	t.Run("cache", func(t *testing.T) { testHits(t, b) })
 	for _, node := range b.nodes {
 		if err := node.Panics(); err != nil {
 			t.Error(err)
@@ -138,15 +164,22 @@ func boot(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{cluster: c, gateways: map[fixture.Mode]*side{}, nodes: map[fixture.Mode]*fixture.Gateway{}}
+	b := &bench{cluster: c, gateways: map[variant]*side{}, nodes: map[variant]*fixture.Gateway{}}
 	b.direct = newSide(t, c, "direct", c.Servers(cluster.GroupMain)[0], "diff-d", certs)
-	for mode, namespace := range map[fixture.Mode]string{fixture.FrontProxy: "diff-f", fixture.Impersonation: "diff-i"} {
-		g, err := fixture.AddGateway(ctx, c, binary, "gateway-"+string(mode), mode)
+	for v, namespace := range map[variant]string{
+		{fixture.FrontProxy, false}: "diff-f", {fixture.Impersonation, false}: "diff-i",
+		{fixture.FrontProxy, true}: "diff-g", {fixture.Impersonation, true}: "diff-j",
+	} {
+		name, args := "gateway-"+string(v.mode), []string(nil)
+		if v.cached {
+			name, args = name+"-cached", []string{"--cache-resources", strings.Join(cache.Known(), ",")}
+		}
+		g, err := fixture.AddGateway(ctx, c, binary, name, v.mode, args...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.nodes[mode] = g
-		b.gateways[mode] = newSide(t, c, string(mode), g.URL(), namespace, certs)
+		b.nodes[v] = g
+		b.gateways[v] = newSide(t, c, v.String(), g.URL(), namespace, certs)
 	}
 	if err := seed(ctx, b); err != nil {
 		t.Fatal(err)
@@ -199,11 +232,11 @@ func (b *bench) run(t *testing.T, tc testCase, accepted *exceptions) {
 	for i, a := range answers[0] {
 		t.Logf("step %d, direct: %s", i, a.summary())
 	}
-	for i, mode := range fixture.Modes() {
-		accepted.ran(tc.name, mode)
+	for i, v := range variants() {
+		accepted.ran(tc.name, v)
 		for _, d := range compare(tc, answers[0], answers[1+i]) {
-			if !accepted.accept(tc.name, mode, d) {
-				t.Errorf("%s: %s", mode, d)
+			if !accepted.accept(tc.name, v, d) {
+				t.Errorf("%s: %s", v, d)
 			}
 		}
 	}

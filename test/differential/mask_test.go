@@ -51,7 +51,7 @@ var reviewRules = append([]rule{maskTime}, readRules...)
 
 // ownRules are for cases that make objects of their own.
 var ownRules = append([]rule{
-	mask(`\bdiff-[dfi]\b`, `diff-x`),
+	mask(`\bdiff-[dfgij]\b`, `diff-x`),
 	mask(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`, `<uid>`),
 	maskTime,
 	mask(`([rR]esourceVersion\\*":\s*\\*")\d+`, `$1<revision>`),

@@ -1,0 +1,49 @@
+package differential
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+var hits = regexp.MustCompile(`(?m)^asi_gateway_cache_reads_total\{reason="(\w+)",resource="([\w.]+)",verb="(\w+)"\} (\d+)$`)
+
+// testHits makes sure that gateways with a cache have answered from it: what is
+// compared would agree all the better if they had not.
+func testHits(t *testing.T, b *bench) {
+	for v, node := range b.nodes {
+		response, err := http.Get(node.OpsURL + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, byReason := map[string]int{}, map[string]int{}
+		for _, m := range hits.FindAllStringSubmatch(string(text), -1) {
+			n, err := strconv.Atoi(m[4])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if byReason[m[1]] += n; m[1] == "Hit" {
+				found[m[3]] += n
+			}
+		}
+		if !v.cached {
+			if len(byReason) > 0 {
+				t.Errorf("%s has a cache: %v", v, byReason)
+			}
+			continue
+		}
+		for verb, least := range map[string]int{"get": 10, "list": 100, "watch": 10} {
+			if found[verb] < least {
+				t.Errorf("%s: %d answers to %s from the cache, want %d at least", v, found[verb], verb, least)
+			}
+		}
+		t.Logf("%s: %v from the cache; all by reason: %v", v, found, byReason)
+	}
+}
