@@ -14,7 +14,7 @@
 // Every server is probed at /readyz (probe.go), and every request tells something
 // (health.go): a connection that is refused counts at once. That an answer takes
 // long says nothing, for a LIST may take 20 s: a server that is frozen or cut off
-// is known by its silence. No byte has come from it on any connection for 2.5 s
+// is known by its silence. No byte has come from it on any connection for 2.3 s
 // while something was waited for, the pings of its probe connection included
 // (silence.go). Then all its connections are closed, so that who waits on them
 // moves on or learns that there is no answer, within 3 s. Before that, after 1.2 s,

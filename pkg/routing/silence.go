@@ -5,8 +5,10 @@ import "time"
 const (
 	// maxSilence is how long a server that something is waited for from may send no
 	// byte. A live one answers the pings of its probe connection whatever its
-	// requests take. With silenceTick and a failed handshake it stays under 3 s.
-	maxSilence = 2500 * time.Millisecond
+	// requests take. No request may wait more than 3 s for one that is frozen: with
+	// two silenceTicks until it is noticed that leaves half a second for a busy machine
+	// and for the answer of another server.
+	maxSilence = 2300 * time.Millisecond
 	// maxQuiet is from when on such a server gets a request only if no other is
 	// healthy: more than twice the time between two pings. Else a read that was lost
 	// on one frozen server would be sent to the next, and wait there again.

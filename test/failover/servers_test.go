@@ -23,8 +23,9 @@ const (
 	// news is how long it may take until a gateway knows that a connection is dead
 	// that the kernel has closed: goroutines of a busy machine have to run.
 	news = 200 * time.Millisecond
-	// patience is how long any request may wait for a server that is frozen, and
-	// machine what is added for one that is busy.
+	// patience is how long any request may wait for a server that is frozen. Machine
+	// is added to how long servers stay frozen, and to the time in which answers may
+	// still be missing because of that: a busy machine is late to say so.
 	patience = 3 * time.Second
 	machine  = 300 * time.Millisecond
 )
