@@ -1,17 +1,20 @@
 package routing
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // TestHTTP1SendsNothingAgain has a server read requests over a connection that has
@@ -151,5 +154,92 @@ func TestLostWriteGivesItsPlaceBack(t *testing.T) {
 	}
 	if n := u.LiveGroups()["main"].InFlight; n != 0 {
 		t.Errorf("%d requests are under way", n)
+	}
+}
+
+// TestWriteWhoseStreamIsRefusedIsSentOnceMore has a server refuse the first stream
+// of a write (REFUSED_STREAM), as one does that has too many: nothing of it has been
+// looked at, so it is sent again, once and whole.
+func TestWriteWhoseStreamIsRefusedIsSentOnceMore(t *testing.T) {
+	certificate := server(t, "certificate")
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificate.TLS.Certificates, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	bodies := make(chan string, 10)
+	served := make(chan error, 1)
+	go func() { served <- refuseFirst(listener, bodies) }()
+	u, _ := upstream(t, mainAndBypass([]string{"https://" + listener.Addr().String()}, nil), certificate)
+	response, e, err := u.RoundTrip(newWrite(t, http.MethodPost, "/", "pod"), Call{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		t.Errorf("answered %d", response.StatusCode)
+	}
+	if failed := e.failed.Load(); failed != 0 {
+		t.Errorf("a stream that was refused counts as %d lost requests", failed)
+	}
+	// The connection ends with the test, and so does the server.
+	u.Close()
+	if err := <-served; err != nil && !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+	close(bodies)
+	var seen []string
+	for body := range bodies {
+		seen = append(seen, body)
+	}
+	if !slices.Equal(seen, []string{"pod", "pod"}) {
+		t.Errorf("the server was sent %q", seen)
+	}
+}
+
+// refuseFirst serves one connection: it refuses the first stream, and answers the
+// others with 201. Bodies gets what was sent, in the order of the streams' ends.
+func refuseFirst(listener net.Listener, bodies chan<- string) error {
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return err
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		return err
+	}
+	refused := false
+	body := map[uint32]string{}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return err
+		}
+		data, ok := frame.(*http2.DataFrame)
+		if !ok {
+			continue
+		}
+		body[data.StreamID] += string(data.Data())
+		if !data.StreamEnded() {
+			continue
+		}
+		bodies <- body[data.StreamID]
+		if !refused {
+			refused = true
+			err = framer.WriteRSTStream(data.StreamID, http2.ErrCodeRefusedStream)
+		} else {
+			var block bytes.Buffer
+			if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "201"}); err != nil {
+				return err
+			}
+			err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: data.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
