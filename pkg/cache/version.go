@@ -63,7 +63,7 @@ func (q *query) ofList(prefix string) (p point, ok bool) {
 		return p, false
 	}
 	if q.token != "" {
-		if q.match != "" || (q.version != "" && q.version != "0") {
+		if q.match != "" || q.version != "" {
 			return p, false
 		}
 		p = point{kind: exactly, limit: q.limit}

@@ -38,7 +38,8 @@ func TestResourceVersionTable(t *testing.T) {
 		{"list", "resourceVersion=12&resourceVersionMatch=x", point{}, true},
 		{"list", "sendInitialEvents=true", point{}, true},
 		{"list", "continue=" + token, point{kind: exactly, rv: 7, from: "a/p\x00"}, false},
-		{"list", "continue=" + token + "&limit=3&resourceVersion=0", point{kind: exactly, rv: 7, from: "a/p\x00", limit: 3}, false},
+		{"list", "continue=" + token + "&limit=3", point{kind: exactly, rv: 7, from: "a/p\x00", limit: 3}, false},
+		{"list", "continue=" + token + "&resourceVersion=0", point{}, true},
 		{"list", "continue=" + token + "&resourceVersion=7", point{}, true},
 		{"list", "continue=x", point{}, true},
 		{"watch", "watch=1", point{}, true},
@@ -75,7 +76,7 @@ func TestResourceVersionTable(t *testing.T) {
 func TestQueriesThatCanBeReadInTwoWaysAreNotPlain(t *testing.T) {
 	for _, raw := range []string{
 		"resourceVersion=1&resourceVersion=2", "limit=x", "limit=-1", "pretty=1", "watch=", "watch=abc", "allowWatchBookmarks=yes",
-		"timeoutSeconds=1.5", "timeoutSeconds=99999999999999", "%zz=1", "a;b", "unknown=1", "shardSelector=x",
+		"timeoutSeconds=1.5", "timeoutSeconds=99999999999999", "%zz=1", "a;b", "unknown=1", "shardSelector=x", "timeout=30", "timeout=soon",
 	} {
 		if q, plain := parseQuery(raw); plain {
 			t.Errorf("%q is read as %+v", raw, q)

@@ -14,10 +14,7 @@ import (
 	"testing"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
@@ -168,7 +165,7 @@ func boot() (*stage, error) {
 			return nil, err
 		}
 		through.gateway, through.mode = g, mode
-		if err := neverShed(ctx, g); err != nil {
+		if err := g.NeverShed(ctx); err != nil {
 			return nil, err
 		}
 		if through.first, err = through.gauges(ctx); err != nil {
@@ -177,25 +174,6 @@ func boot() (*stage, error) {
 		s.through = append(s.through, through)
 	}
 	return s, seed(ctx, s.admin)
-}
-
-// neverShed has the gateway forward what attackers send while floods slow the
-// apiserver down, instead of refusing it for its low priority: what is compared
-// here is what the apiserver makes of it.
-func neverShed(ctx context.Context, g *fixture.Gateway) error {
-	client, err := kubernetes.NewForConfig(g.RESTConfig())
-	if err != nil {
-		return err
-	}
-	// The group is made a moment after the gateway is ready.
-	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, bootTimeout, true, func(ctx context.Context) (bool, error) {
-		err := client.RESTClient().Patch(types.MergePatchType).AbsPath("/apis/gateway.asi.io/v1alpha1/upstreamgroups/main").
-			Body([]byte(`{"spec":{"shedding":"Never"}}`)).Do(ctx).Error()
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
 }
 
 func newSide(c *cluster.Cluster, name, server string, certs map[string]*tls.Certificate) (*side, error) {

@@ -81,6 +81,9 @@ func (e *env) addGateway(t *testing.T, name string, args ...string) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := g.NeverShed(ctx); err != nil {
+		t.Fatal(err)
+	}
 	own := *e
 	own.g, own.via = g, clientset(t, g.RESTConfig())
 	t.Cleanup(func() {

@@ -115,6 +115,9 @@ func startStack(options cluster.Options, args ...string) (*stack, error) {
 		if s.gateways[mode], err = fixture.AddGateway(boot, c, binary, "gateway-"+string(mode), mode, args...); err != nil {
 			return nil, err
 		}
+		if err := s.gateways[mode].NeverShed(boot); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

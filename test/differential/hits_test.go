@@ -39,7 +39,7 @@ func testHits(t *testing.T, b *bench) {
 			}
 			continue
 		}
-		for verb, least := range map[string]int{"get": 10, "list": 100, "watch": 10} {
+		for verb, least := range map[string]int{"get": 20, "list": 40, "watch": 2} {
 			if found[verb] < least {
 				t.Errorf("%s: %d answers to %s from the cache, want %d at least", v, found[verb], verb, least)
 			}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // table is all cases.
 func table() []group {
 	return []group{
-		reads, encodings, resourceVersions, selectors, watches, writes, patches, applies, subresources, customResources,
+		reads, encodings, atSeed, resourceVersions, selectors, watches, writes, patches, applies, subresources, customResources,
 		nonResource, paths, queries, badBodies, framing, credentials, impersonations, reviews,
 	}
 }
@@ -176,6 +176,9 @@ func boot(t *testing.T) *bench {
 		}
 		g, err := fixture.AddGateway(ctx, c, binary, name, v.mode, args...)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.NeverShed(ctx); err != nil {
 			t.Fatal(err)
 		}
 		b.nodes[v] = g

@@ -1,0 +1,226 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/utils/clock"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+)
+
+var configMaps = &wire.Kind{Version: "v1", Kind: "ConfigMap", ListKind: "ConfigMapList"}
+
+// instant does not wait for what is after something; timers are real.
+type instant struct{ clock.RealClock }
+
+func (instant) After(time.Duration) <-chan time.Time {
+	c := make(chan time.Time, 1)
+	c <- time.Time{}
+	return c
+}
+
+// record writes down what a stream says.
+type record struct {
+	lines []string
+	// refuse has an error for the n-th call of Apply or Complete.
+	refuse map[string]error
+}
+
+func (r *record) say(format string, args ...any) { r.lines = append(r.lines, fmt.Sprintf(format, args...)) }
+
+func (r *record) Begin()                           { r.say("begin") }
+func (r *record) Add(body []byte, meta *wire.Meta) { r.say("add %s %d", meta.Name, meta.ResourceVersion) }
+func (r *record) Complete(rv uint64) error {
+	r.say("complete %d", rv)
+	return r.refuse[r.lines[len(r.lines)-1]]
+}
+func (r *record) Apply(t wire.EventType, body []byte, meta *wire.Meta) error {
+	r.say("%s %s %d", t, meta.Name, meta.ResourceVersion)
+	return r.refuse[r.lines[len(r.lines)-1]]
+}
+func (r *record) Bookmark(rv uint64, body []byte) error { r.say("bookmark %d", rv); return nil }
+func (r *record) Disconnected(err error)                { r.say("disconnected") }
+func (r *record) Connected()                            { r.say("connected") }
+func (r *record) Abandon(error)                         { r.say("abandon") }
+func (r *record) Warnings(values []string)              {}
+
+// script answers requests one after another, and ends the stream behind the last.
+type script struct {
+	answers []answer
+	asked   []url.Values
+	end     context.CancelFunc
+}
+
+type answer struct {
+	status int
+	body   string
+	// broken has the body end in the middle.
+	broken bool
+}
+
+func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
+	if len(s.asked) == len(s.answers) {
+		s.end()
+		return nil, errors.New("the script is over")
+	}
+	a := s.answers[len(s.asked)]
+	s.asked = append(s.asked, r.URL.Query())
+	body := io.Reader(strings.NewReader(a.body))
+	if a.broken {
+		body = io.MultiReader(body, failing{})
+	}
+	return &http.Response{StatusCode: a.status, Status: fmt.Sprint(a.status), Header: http.Header{}, Body: io.NopCloser(body)}, nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
+
+func object(name string, rv int) string {
+	return fmt.Sprintf(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":%q,"namespace":"a","resourceVersion":"%d"}}`, name, rv)
+}
+
+func event(t, name string, rv int) string {
+	return fmt.Sprintf(`{"type":%q,"object":%s}`+"\n", t, object(name, rv))
+}
+
+func bookmark(rv int, initial bool) string {
+	annotation := ""
+	if initial {
+		annotation = `,"annotations":{"k8s.io/initial-events-end":"true"}`
+	}
+	return fmt.Sprintf(`{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"%d"%s}}}`+"\n", rv, annotation)
+}
+
+func failure(code int, reason string) string {
+	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no","reason":%q,"code":%d}`, reason, code)
+}
+
+func watchError(code int, reason string) string {
+	return fmt.Sprintf(`{"type":"ERROR","object":%s}`+"\n", failure(code, reason))
+}
+
+// initial is a whole of one object at resource version 10.
+func initial() string { return event("ADDED", "x", 5) + bookmark(10, true) }
+
+// run plays a script to its end.
+func run(t *testing.T, r *record, answers ...answer) *script {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := &script{answers: answers, end: cancel}
+	New(Config{
+		Client: s, Path: "/api/v1/configmaps", Kind: configMaps, Encoding: wire.JSON, MaxObject: 10 << 10,
+		UserAgent: "test", Clock: instant{}, Log: zap.NewNop(),
+	}, r).Run(ctx)
+	return s
+}
+
+func TestFaults(t *testing.T) {
+	whole := []string{"begin", "add x 5", "complete 10", "connected", "bookmark 10"}
+	for name, tc := range map[string]struct {
+		answers []answer
+		refuse  map[string]error
+		want    []string
+		// versions are the resourceVersion of each request, "-" for a whole.
+		versions []string
+	}{
+		"a watch that ends is taken up where it was": {
+			answers: []answer{{200, initial() + event("MODIFIED", "x", 11), false}, {200, event("DELETED", "x", 12), false}},
+			want:    slices.Concat(whole, []string{"MODIFIED x 11", "disconnected", "connected", "DELETED x 12", "disconnected"}), versions: []string{"-", "11"},
+		},
+		"so is one that breaks between two events": {
+			answers: []answer{{200, initial() + bookmark(20, false), true}, {200, "", false}},
+			want:    slices.Concat(whole, []string{"bookmark 20", "disconnected", "connected", "disconnected"}), versions: []string{"-", "20"},
+		},
+		"and one that breaks in an event": {
+			answers: []answer{{200, initial() + event("MODIFIED", "x", 11)[:30], true}, {200, event("MODIFIED", "x", 11), false}},
+			want:    slices.Concat(whole, []string{"disconnected", "connected", "MODIFIED x 11", "disconnected"}), versions: []string{"-", "10"},
+		},
+		"half a whole is none": {
+			answers: []answer{{200, event("ADDED", "x", 5), true}, {200, initial(), false}},
+			want:    slices.Concat([]string{"begin", "add x 5", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"history that is gone has everything read anew": {
+			answers: []answer{{200, initial(), false}, {410, failure(410, "Expired"), false}, {200, initial(), false}},
+			want:    slices.Concat(whole, []string{"disconnected", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "10", "-"},
+		},
+		"also if an event says so": {
+			answers: []answer{{200, initial() + watchError(410, "Expired"), false}, {200, initial(), false}},
+			want:    slices.Concat(whole, []string{"disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"another error does not": {
+			answers: []answer{{200, initial() + watchError(500, "InternalError"), false}, {200, "", false}},
+			want:    slices.Concat(whole, []string{"disconnected", "connected", "disconnected"}), versions: []string{"-", "10"},
+		},
+		"what cannot be understood is dropped": {
+			answers: []answer{{200, initial() + `{"type":"MODIFIED","object":{"kind":"Secret"}}` + "\n", false}, {200, initial(), false}},
+			want:    slices.Concat(whole, []string{"abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"what is too large is dropped": {
+			answers: []answer{{200, initial() + event("MODIFIED", strings.Repeat("x", 11<<10), 11), false}, {200, initial(), false}},
+			want:    slices.Concat(whole, []string{"abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"a change before the whole is there is no change": {
+			answers: []answer{{200, event("MODIFIED", "x", 5), false}, {200, initial(), false}},
+			want:    slices.Concat([]string{"begin", "abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"an event from before drops everything": {
+			answers: []answer{{200, initial() + event("MODIFIED", "x", 9), false}, {200, initial(), false}},
+			refuse:  map[string]error{"MODIFIED x 9": errors.New("backwards")},
+			want:    slices.Concat(whole, []string{"MODIFIED x 9", "abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"so does a bookmark": {
+			answers: []answer{{200, initial() + bookmark(9, false), false}, {200, initial(), false}},
+			want:    slices.Concat(whole, []string{"abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		},
+		"a whole that is refused is dropped": {
+			answers: []answer{{200, initial(), false}, {200, "", false}},
+			refuse:  map[string]error{"complete 10": errors.New("backwards")},
+			want:    []string{"begin", "add x 5", "complete 10", "abandon", "disconnected", "begin", "disconnected"}, versions: []string{"-", "-"},
+		},
+		"a server without initial events is listed page by page": {
+			answers: []answer{
+				{422, failure(422, "Invalid"), false},
+				{200, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10","continue":"next"},"items":[` + strings.Replace(object("x", 5), `"kind":"ConfigMap","apiVersion":"v1",`, "", 1) + "]}\n", false},
+				{200, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":[]}` + "\n", false},
+				{200, event("MODIFIED", "x", 11), false},
+			},
+			want:     []string{"disconnected", "begin", "add x 5", "complete 10", "connected", "connected", "MODIFIED x 11", "disconnected"},
+			versions: []string{"-", "-", "-", "10"},
+		},
+		"a server that refuses is asked again": {
+			answers: []answer{{503, "no", false}, {403, failure(403, "Forbidden"), false}, {200, initial(), false}},
+			want:    slices.Concat([]string{"disconnected", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-", "-"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &record{refuse: tc.refuse}
+			s := run(t, r, tc.answers...)
+			if !slices.Equal(r.lines, tc.want) {
+				t.Errorf("got  %q\nwant %q", r.lines, tc.want)
+			}
+			var versions []string
+			for _, q := range s.asked {
+				version := q.Get("resourceVersion")
+				if version == "" {
+					version = "-"
+				}
+				versions = append(versions, version)
+			}
+			if !slices.Equal(versions, tc.versions) {
+				t.Errorf("asked from %q; want %q", versions, tc.versions)
+			}
+		})
+	}
+}
