@@ -71,6 +71,10 @@ func negotiate(accept, verb string) form {
 		// Whether the apiserver speaks it is a matter of its configuration.
 		return form{}
 	}
+	if strings.Contains(strings.ReplaceAll(accept, "*/*", ""), "*") {
+		// "application/*" is 406 to kube-apiserver in some places and JSON in others.
+		return form{}
+	}
 	chosen, ok := negotiation.NegotiateMediaTypeOptions(accept, spliced, transforms{})
 	streams := chosen.Stream != "" && (verb != "watch" || chosen.Stream != "watch")
 	if !ok || chosen.Pretty || streams || chosen.UseServerVersion != "" || chosen.Export || len(chosen.Unrecognized) > 0 {

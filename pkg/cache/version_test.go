@@ -125,6 +125,8 @@ func TestAcceptIsNegotiatedAsUpstreamDoes(t *testing.T) {
 		{"list", "application/cbor, application/json", form{}},
 		{"list", "application/json;pretty=1", form{}},
 		{"list", "text/plain", form{}},
+		{"list", "application/*", form{}},
+		{"list", "application/json, */*", form{wire.JSON, watch.Whole, true}},
 	} {
 		for range 2 {
 			r := &http.Request{Header: http.Header{"Accept": {tc.accept}, "User-Agent": {"test/1"}}}
