@@ -37,6 +37,9 @@ type dimension[K comparable] struct {
 	// any are the terms that do not care. They are in all sets, too.
 	any  *bitset
 	sets map[K]*bitset
+	// zero is what the zero value satisfies: the core group, no namespace. It is asked
+	// for most, and a map costs more than all else in a lookup.
+	zero *bitset
 }
 
 func newDimension[K comparable](words int, all []alternative, valuesOf func(alternative) []K) dimension[K] {
@@ -57,7 +60,16 @@ func newDimension[K comparable](words int, all []alternative, valuesOf func(alte
 	for value, set := range d.sets {
 		d.sets[value] = set.union(d.any)
 	}
+	d.zero = d.find(*new(K))
 	return d
+}
+
+// find returns the terms that a value satisfies.
+func (d *dimension[K]) find(value K) *bitset {
+	if set, ok := d.sets[value]; ok {
+		return set
+	}
+	return d.any
 }
 
 // spread has every value satisfy what value all satisfies.
@@ -70,6 +82,7 @@ func (d *dimension[K]) spread(all K) {
 		d.sets[value] = set.union(wild)
 	}
 	d.any = wild
+	d.zero = d.find(*new(K))
 }
 
 func addTo[K comparable](sets map[K]*bitset, value K, term, words int) {
@@ -82,14 +95,13 @@ func addTo[K comparable](sets map[K]*bitset, value K, term, words int) {
 }
 
 func (d *dimension[K]) probe(value K, p *probe) {
-	if !d.used {
-		return
+	switch {
+	case !d.used:
+	case value == *new(K):
+		p.one(d.zero)
+	default:
+		p.one(d.find(value))
 	}
-	set, ok := d.sets[value]
-	if !ok {
-		set = d.any
-	}
-	p.one(set)
 }
 
 // nameDimension is the one of client names, with exact names and prefixes. What
@@ -189,56 +201,71 @@ func (d *nameDimension) probe(name string, p *probe) {
 }
 
 const (
-	// probeSets holds twelve dimensions, of which three can have several sets.
-	probeSets = 28
-	// probeReserve is what the dimensions behind the groups of a user need.
-	probeReserve = 5
+	// probeDimensions is how many dimensions there are.
+	probeDimensions = 12
+	// probeAlternatives holds the sets of the three dimensions that can have several:
+	// five for a subresource, a user's groups, three for a service account.
+	probeAlternatives = 20
+	// probeReserve is what the dimension behind the groups of a user needs.
+	probeReserve = 1
 )
 
-// probe is what one request is looked up by: the intersection of unions of sets.
-// It lives on the stack.
+// probe is what one request is looked up by: the intersection of sets, and of unions
+// of sets. It lives on the stack.
 type probe struct {
-	sets [probeSets]*bitset
-	// ends has where the sets of each dimension end.
-	ends       [probeSets]uint8
-	dimensions int
-	n          int
+	// sets are of the dimensions that have one each.
+	sets [probeDimensions]*bitset
+	n    int
+	// live has the blocks that are in all of sets.
+	live uint64
+	// alternatives are the sets of the others, ends where those of each end.
+	alternatives [probeAlternatives]*bitset
+	ends         [3]int
+	unions       int
 }
+
+func newProbe() probe { return probe{live: ^uint64(0)} }
 
 // one adds a dimension with one set.
 func (p *probe) one(set *bitset) {
 	p.sets[p.n] = set
 	p.n++
-	p.ends[p.dimensions] = uint8(p.n)
-	p.dimensions++
+	p.live &= set.blocks
 }
 
 // any adds a dimension to which or may add sets.
-func (p *probe) any(set *bitset) { p.one(set) }
+func (p *probe) any(set *bitset) {
+	end := 0
+	if p.unions > 0 {
+		end = p.ends[p.unions-1]
+	}
+	p.alternatives[end] = set
+	p.ends[p.unions] = end + 1
+	p.unions++
+}
 
 // or adds a set to the last dimension.
 func (p *probe) or(set *bitset) {
+	end := &p.ends[p.unions-1]
 	switch {
 	case set == nil:
-	case p.n >= probeSets-probeReserve:
-		// A user of many groups that rules name; the last places are for the
-		// dimensions to come.
-		p.sets[p.n-1] = p.sets[p.n-1].union(set)
+	case *end >= probeAlternatives-probeReserve:
+		// A user of many groups that rules name; the last place is for the dimension
+		// to come.
+		p.alternatives[*end-1] = p.alternatives[*end-1].union(set)
 	default:
-		p.sets[p.n] = set
-		p.n++
-		p.ends[p.dimensions-1] = uint8(p.n)
+		p.alternatives[*end] = set
+		*end++
 	}
 }
 
 // blocks returns the blocks in which the intersection may have terms.
 func (p *probe) blocks() uint64 {
-	live := ^uint64(0)
-	i := uint8(0)
-	for _, end := range p.ends[:p.dimensions] {
+	live, i := p.live, 0
+	for _, end := range p.ends[:p.unions] {
 		var union uint64
 		for ; i < end; i++ {
-			union |= p.sets[i].blocks
+			union |= p.alternatives[i].blocks
 		}
 		live &= union
 	}
@@ -248,16 +275,18 @@ func (p *probe) blocks() uint64 {
 // word returns word w of the intersection.
 func (p *probe) word(w int) uint64 {
 	live := ^uint64(0)
-	i := uint8(0)
-	for _, end := range p.ends[:p.dimensions] {
-		var union uint64
-		for ; i < end; i++ {
-			union |= p.sets[i].words[w]
-		}
-		live &= union
-		if live == 0 {
+	for _, set := range p.sets[:p.n] {
+		if live &= set.words[w]; live == 0 {
 			return 0
 		}
+	}
+	i := 0
+	for _, end := range p.ends[:p.unions] {
+		var union uint64
+		for ; i < end; i++ {
+			union |= p.alternatives[i].words[w]
+		}
+		live &= union
 	}
 	return live
 }

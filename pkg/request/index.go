@@ -310,7 +310,7 @@ func (x *Index) Find(a *Attributes, hits []int32) []int32 {
 	if x.words == 0 {
 		return hits
 	}
-	var p probe
+	p := newProbe()
 	x.probe(a, &p)
 	found := len(hits)
 	size := blockWords(x.words)
