@@ -26,8 +26,9 @@ FORCE:
 
 test: deps kube lint unit e2e ## everything that must pass before a change lands
 
-unit: deps ## packages by themselves, with the race detector
+unit: deps ## packages by themselves, with the race detector; and without it what bounds time
 	$(GO) test -race ./pkg/... ./cmd/... ./bench/... ./test/architecture/... ./test/fixture/...
+	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
 
 e2e: deps kube ## with the real cluster; one package at a time, they are heavy
 	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/survival/...
