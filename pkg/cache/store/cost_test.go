@@ -19,7 +19,7 @@ var podIndexes = []Index{
 // those of a node are of 50 namespaces. Version tells versions of it apart.
 func pod(n, version int) *Object {
 	deployment := n / 50
-	node := n%500/50 + n/25000*10 + n%50*1000
+	node := n/25_000*500 + n%500
 	m := wire.Meta{
 		Namespace: fmt.Sprintf("team-%05d", n/500), Name: fmt.Sprintf("service-%03d-7d9c5b8f6d-%05x", deployment%10, (n*7919)&0xfffff),
 		UID: fmt.Sprintf("00000000-0000-0000-0000-%012d", n), ResourceVersion: uint64(version),

@@ -32,8 +32,9 @@ func (f *finger[K, E]) seek(t tree[K, E], c cut) (found E, ok bool) {
 		s.i = s.node.under(s.i, c)
 		f.path = f.path[:d+1]
 		f.descend(s.node.children[s.i].node, c)
+	} else {
+		f.advance(c)
 	}
-	f.advance(c)
 	if f.at < len(f.leaf.entries) && f.leaf.entries[f.at].position().compare(c) == 0 {
 		return f.leaf.entries[f.at], true
 	}
@@ -42,21 +43,29 @@ func (f *finger[K, E]) seek(t tree[K, E], c cut) (found E, ok bool) {
 
 // outgrown returns the highest step of the path that does not lead to the cut any
 // more, -1 if all do. A child ends where the next one begins, and the last child
-// where its parent ends.
+// where its parent ends. The lowest end is looked at first, for the cut is often
+// before it, and then the others from the root on, for otherwise it is often far.
 func (f *finger[K, E]) outgrown(c cut) int {
-	highest := -1
-	for d := len(f.path) - 1; d >= 0; d-- {
-		s := &f.path[d]
-		if s.i+1 == len(s.node.children) {
-			continue
-		}
-		if s.node.children[s.i+1].first.compare(c) > 0 {
-			break
-		}
-		highest = d
+	lowest := len(f.path) - 1
+	for lowest >= 0 && f.path[lowest].last() {
+		lowest--
+	}
+	if lowest < 0 || !f.path[lowest].endsBefore(c) {
+		return -1
+	}
+	highest := 0
+	for f.path[highest].last() || !f.path[highest].endsBefore(c) {
+		highest++
 	}
 	return highest
 }
+
+// last tells that the path takes the last child.
+func (s *step[K, E]) last() bool { return s.i+1 == len(s.node.children) }
+
+// endsBefore tells that the cut is in a child after the one that the path takes,
+// which is not the last.
+func (s *step[K, E]) endsBefore(c cut) bool { return s.node.children[s.i+1].first.compare(c) <= 0 }
 
 func (f *finger[K, E]) descend(n *node[K, E], c cut) {
 	f.nodes++
@@ -66,11 +75,11 @@ func (f *finger[K, E]) descend(n *node[K, E], c cut) {
 		n = n.children[i].node
 		f.nodes++
 	}
-	f.leaf, f.at = n, 0
+	f.leaf, f.at = n, n.before(c)
 }
 
-// advance moves to the first entry of the leaf that is not before the cut. It takes
-// longer and longer steps, for that is often a near one.
+// advance moves on to the first entry of the leaf that is not before the cut. That is
+// often a near one, so it tries longer and longer steps before it searches.
 func (f *finger[K, E]) advance(c cut) {
 	entries := f.leaf.entries
 	lo, hi := f.at, f.at

@@ -7,9 +7,9 @@ import (
 )
 
 // usual is the fan-out of a Store's trees. BenchmarkFanout finds that time says
-// little: from 16 to 128 Get, Put, Lookup and Sum differ by less than a quarter, for
-// wide nodes cost copying and narrow ones depth. So memory decides, here that of
-// 50,000 objects and what a Put allocates among them:
+// little: from 16 to 128 Get, Put, Lookup and Sum differ by less than a third and
+// have no common best, for wide nodes cost copying and narrow ones depth. So memory
+// decides, here that of 50,000 objects and what a Put allocates among them:
 //
 //	leaf/inner   B/object   B/index entry   B/Put
 //	16/16            16.3            41.2    2116
