@@ -36,10 +36,14 @@ type record struct {
 	refuse map[string]error
 }
 
-func (r *record) say(format string, args ...any) { r.lines = append(r.lines, fmt.Sprintf(format, args...)) }
+func (r *record) say(format string, args ...any) {
+	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
 
-func (r *record) Begin()                           { r.say("begin") }
-func (r *record) Add(body []byte, meta *wire.Meta) { r.say("add %s %d", meta.Name, meta.ResourceVersion) }
+func (r *record) Begin() { r.say("begin") }
+func (r *record) Add(body []byte, meta *wire.Meta) {
+	r.say("add %s %d", meta.Name, meta.ResourceVersion)
+}
 func (r *record) Complete(rv uint64) error {
 	r.say("complete %d", rv)
 	return r.refuse[r.lines[len(r.lines)-1]]
