@@ -38,6 +38,3 @@ const (
 	// Unjudged is for when it cannot be asked.
 	Unjudged Reason = "Unjudged"
 )
-
-// reasons are all of them.
-var reasons = []Reason{Hit, NoRead, NotCached, Spelling, Form, Identity, Selector, Version, Loading, Future, Expired, Strict, Missing, Denied, Unjudged}

@@ -173,7 +173,7 @@ func (g *generator) object(t testing.TB, s *sample) runtime.Object {
 	}
 	m.SetResourceVersion(strconv.FormatInt(1+g.random.Int63n(1<<uint(1+g.random.Intn(62))), 10))
 	if pod, ok := o.(*corev1.Pod); ok && g.random.Intn(2) == 0 {
-		pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{".":{},"k:{\"a\":\"b\"}":{}}}}`)}}}
+		pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"k:{\"a\":\"b\"}":{}}}}`)}}
 	}
 	return o
 }
@@ -319,7 +319,7 @@ func typical(i int) *corev1.Pod {
 	}
 	for _, manager := range []string{"kube-controller-manager", "kubelet"} {
 		fields := `{"f:metadata":{"f:annotations":{".":{},"f:checksum/config":{}},"f:labels":{".":{},"f:app.kubernetes.io/name":{}},"f:ownerReferences":{".":{},"k:{\"uid\":\"` + hex(36) + `\"}":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"container-0\"}":{".":{},"f:env":{".":{},"k:{\"name\":\"SETTING_0_FOR_THE_CONTAINER\"}":{".":{},"f:name":{},"f:value":{}}},"f:image":{},"f:imagePullPolicy":{}}},"f:dnsPolicy":{},"f:restartPolicy":{}}}`
-		p.ManagedFields = append(p.ManagedFields, metav1.ManagedFieldsEntry{Manager: manager, Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}})
+		p.ManagedFields = append(p.ManagedFields, metav1.ManagedFieldsEntry{Manager: manager, Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)})
 	}
 	return p
 }
