@@ -150,9 +150,12 @@ type generator struct {
 	fill   func(any)
 }
 
-func newGenerator(seed int64) *generator {
+func newGenerator(seed int64) *generator { return newGeneratorOfDepth(seed, 12) }
+
+// newGeneratorOfDepth makes a generator of objects nested no deeper.
+func newGeneratorOfDepth(seed int64, depth int) *generator {
 	random := rand.New(rand.NewSource(seed))
-	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, random, codecs).NilChance(0.3).NumElements(0, 3).MaxDepth(12)
+	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, random, codecs).NilChance(0.3).NumElements(0, 3).MaxDepth(depth)
 	return &generator{random, func(o any) { filler.Fill(o) }}
 }
 
@@ -293,23 +296,24 @@ func typical(i int) *corev1.Pod {
 			Name: name, GenerateName: "web-frontend-" + set + "-", Namespace: fmt.Sprintf("team-%d", i%40), UID: types.UID(hex(36)), ResourceVersion: strconv.Itoa(100000 + i),
 			Labels: map[string]string{
 				"app.kubernetes.io/name": "web-frontend", "app.kubernetes.io/instance": fmt.Sprintf("release-%d", i%40), "app.kubernetes.io/version": "1.27.3",
-				"app.kubernetes.io/managed-by": "Helm", "tier": "frontend", "pod-template-hash": fmt.Sprintf("hash-%d", i%500),
+				"app.kubernetes.io/managed-by": "Helm", "tier": "frontend", "pod-template-hash": fmt.Sprintf("hash-%d", i%50),
 			},
 			Annotations:     map[string]string{"checksum/config": hex(64), "prometheus.io/scrape": "true", "prometheus.io/port": "9090"},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-frontend-" + set, UID: types.UID(fmt.Sprintf("owner-%d", i%500)), Controller: &yes}},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-frontend-" + set, UID: types.UID(fmt.Sprintf("owner-%d", i%50)), Controller: &yes}},
 		},
 		Spec: corev1.PodSpec{
-			NodeName: fmt.Sprintf("node-%d.eu-central-1.compute.internal", i%1000), RestartPolicy: "Always", SchedulerName: "default-scheduler", ServiceAccountName: "web-frontend", DNSPolicy: "ClusterFirst",
+			NodeName: fmt.Sprintf("node-%d.eu-central-1.compute.internal", i%100), RestartPolicy: "Always", SchedulerName: "default-scheduler", ServiceAccountName: "web-frontend", DNSPolicy: "ClusterFirst",
 		},
 		Status: corev1.PodStatus{Phase: "Running", HostIP: "10.0.0.1", PodIP: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), QOSClass: "Burstable"},
 	}
 	p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
+	image := "registry.example.org/platform/web-frontend@sha256:" + hex(64)
 	for c := range 3 {
-		container := corev1.Container{Name: fmt.Sprintf("container-%d", c), Image: "registry.example.org/platform/web-frontend@sha256:" + hex(64), ImagePullPolicy: "IfNotPresent", TerminationMessagePath: "/dev/termination-log", TerminationMessagePolicy: "File"}
+		container := corev1.Container{Name: fmt.Sprintf("container-%d", c), Image: image, ImagePullPolicy: "IfNotPresent", TerminationMessagePath: "/dev/termination-log", TerminationMessagePolicy: "File"}
 		for v := range 8 {
-			container.Env = append(container.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d_FOR_THE_CONTAINER", v), Value: hex(12)})
+			container.Env = append(container.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d_FOR_THE_CONTAINER", v), Value: fmt.Sprintf("value-%d.team.svc.cluster.local", v)})
 		}
-		container.VolumeMounts = []corev1.VolumeMount{{Name: "kube-api-access-" + hex(5), ReadOnly: true, MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"}}
+		container.VolumeMounts = []corev1.VolumeMount{{Name: "kube-api-access-x2x4z", ReadOnly: true, MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"}}
 		container.Args = []string{"--config=/etc/web-frontend/config.yaml", "--log-level=info", "--listen=:8080"}
 		p.Spec.Containers = append(p.Spec.Containers, container)
 		p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{Name: container.Name, Ready: true, Image: container.Image, ImageID: container.Image, ContainerID: "containerd://" + hex(64)})
@@ -317,8 +321,12 @@ func typical(i int) *corev1.Pod {
 	for _, c := range []corev1.PodConditionType{"Initialized", "Ready", "ContainersReady", "PodScheduled"} {
 		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: c, Status: "True"})
 	}
+	settings := ""
+	for v := range 8 {
+		settings += fmt.Sprintf(`,"k:{\"name\":\"SETTING_%d_FOR_THE_CONTAINER\"}":{".":{},"f:name":{},"f:value":{}}`, v)
+	}
 	for _, manager := range []string{"kube-controller-manager", "kubelet"} {
-		fields := `{"f:metadata":{"f:annotations":{".":{},"f:checksum/config":{}},"f:labels":{".":{},"f:app.kubernetes.io/name":{}},"f:ownerReferences":{".":{},"k:{\"uid\":\"` + hex(36) + `\"}":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"container-0\"}":{".":{},"f:env":{".":{},"k:{\"name\":\"SETTING_0_FOR_THE_CONTAINER\"}":{".":{},"f:name":{},"f:value":{}}},"f:image":{},"f:imagePullPolicy":{}}},"f:dnsPolicy":{},"f:restartPolicy":{}}}`
+		fields := `{"f:metadata":{"f:annotations":{".":{},"f:checksum/config":{}},"f:labels":{".":{},"f:app.kubernetes.io/name":{}},"f:ownerReferences":{".":{},"k:{\"uid\":\"` + hex(36) + `\"}":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"container-0\"}":{".":{},"f:env":{".":{}` + settings + `},"f:image":{},"f:imagePullPolicy":{}}},"f:dnsPolicy":{},"f:restartPolicy":{}}}`
 		p.ManagedFields = append(p.ManagedFields, metav1.ManagedFieldsEntry{Manager: manager, Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)})
 	}
 	return p
