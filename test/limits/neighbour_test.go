@@ -136,7 +136,7 @@ func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
 	default:
 		t.Errorf("the same flood moves the p99 of a kube-apiserver by only %.0f%%: the test shows nothing", 100*moved)
 	}
-	if used, before := flooded.apiserver(), direct.apiserver(); used < 2*before {
+	if used, before := flooded.apiserver(), direct.apiserver(); used < 2*before && flooded.foreign() <= mostForeign {
 		t.Errorf("the same flood takes a kube-apiserver from %.2f to only %.2f processors: the test shows nothing", before, used)
 	}
 }
@@ -229,10 +229,12 @@ func (s *situation) measure(t *testing.T, server, namespace string, gateway int)
 	var flood []load.Report
 	var flooder time.Duration
 	if len(s.flood) > 0 {
-		// Its processors are not the ones that serve: it has what others leave.
+		// Its processors are not the ones that serve: it has what others leave. With
+		// nice alone the sender took so much of theirs that it moved the p99 by 26 and
+		// 28% by itself; in the kernel's idle class the flood moves it by 3%.
 		ctx, binary := within(t, time.Minute), shared(t, loader)
 		flooding.Go(func() (err error) {
-			flood, flooder, err = tryLoad(ctx, c, load.Plan{Duration: roundTime, Streams: s.flood}, "nice", "-n", "19", binary)
+			flood, flooder, err = tryLoad(ctx, c, load.Plan{Duration: roundTime, Streams: s.flood}, "chrt", "--idle", "0", binary)
 			return err
 		})
 	}
