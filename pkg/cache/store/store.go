@@ -58,7 +58,8 @@ func (s *Store) At(rv uint64) (*Snapshot, bool) { return s.history.at(rv) }
 
 // Replace forgets everything, also the states before, and begins with objects at rv. They
 // need not be in order, but are best so; of two with the same key the last
-// counts. The resource version can be any.
+// counts. They can be ones of the states before, where a list has brought nothing
+// newer. The resource version can be any.
 func (s *Store) Replace(rv uint64, objects iter.Seq[*Object]) {
 	all := ordering(slices.Collect(objects))
 	was := s.Snapshot()

@@ -218,7 +218,7 @@ func TestIndexesAreComparable(t *testing.T) {
 // arena returns strings that are parts of one allocation, as whoever decodes objects
 // may make them, and what tells whether it is still held.
 func arena(text string) (parts []string, held func() bool) {
-	memory := new([64]byte)
+	memory := new([80]byte)
 	n := copy(memory[:], text)
 	whole := weak.Make(memory)
 	return strings.Fields(unsafe.String(&memory[0], n)), func() bool {
@@ -227,38 +227,93 @@ func arena(text string) (parts []string, held func() bool) {
 	}
 }
 
+// version returns a version of a pod whose strings are parts of one allocation, and what
+// tells whether that is still held.
+func version(pod string, rv uint64) (o *Object, held func() bool) {
+	parts, held := arena("namespace " + pod + " front node-17 uid-of-the-owner")
+	return NewObject(wire.Meta{
+		Namespace: parts[0], Name: parts[1], ResourceVersion: rv, Labels: wire.Labels{{Key: "app", Value: parts[2]}},
+		Fields: parts[3:4:4], Owners: parts[4:],
+	}, nil, 1), held
+}
+
 func TestNothingOfAnObjectThatHasGoneIsKept(t *testing.T) {
 	s := New(1, NameIndex(), LabelIndex("app"), FieldIndex(0), OwnerIndex())
-	version := func(rv uint64) (o *Object, held func() bool) {
-		parts, held := arena("namespace pod front node-17 uid-of-the-owner")
-		o = NewObject(wire.Meta{
-			Namespace: parts[0], Name: parts[1], ResourceVersion: rv, Labels: wire.Labels{{Key: "app", Value: parts[2]}},
-			Fields: parts[3:4:4], Owners: parts[4:],
-		}, nil, 1)
-		return o, held
+	var gone []func() bool
+	next := func(pod string, rv uint64) *Object {
+		o, held := version(pod, rv)
+		gone = append(gone, held)
+		return o
 	}
-	loaded, heldLoaded := version(1)
-	s.Replace(1, slices.Values([]*Object{loaded}))
-	loaded = nil
-	second, heldSecond := version(2)
+	check := func(versions ...int) {
+		t.Helper()
+		for _, i := range versions {
+			if gone[i]() {
+				t.Errorf("something of version %d is still held", i+1)
+			}
+		}
+	}
+	// All have the same values. One is replaced that the list has brought, one that has come
+	// when there were others, and one that has come alone.
+	s.Replace(1, slices.Values([]*Object{next("x", 1)}))
+	put(t, s, next("x", 2), 2)
+	put(t, s, next("y", 3), 3)
+	put(t, s, next("y", 4), 4)
+	check(0, 2)
+	for rv, pod := range []string{"x", "y"} {
+		if _, err := s.Delete("namespace/"+pod, uint64(5+rv)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, s, next("z", 7), 7)
+	last, held := version("z", 8)
+	put(t, s, last, 8)
+	check(0, 1, 2, 3, 4)
+	if !held() {
+		t.Error("the last version has no strings")
+	}
+	runtime.KeepAlive(s)
+}
+
+func TestKeySharesNoMemory(t *testing.T) {
+	for _, namespace := range []string{"", "namespace"} {
+		parts, held := arena("pod")
+		key := Key(namespace, parts[0])
+		parts = nil
+		if held() {
+			t.Errorf("%q holds the name that it was made of", key)
+		}
+		runtime.KeepAlive(key)
+	}
+}
+
+func TestVersionsOfAnObjectShareTheirKey(t *testing.T) {
+	s := New(1)
+	first, second := object("namespace", "pod", 1), object("namespace", "pod", 2)
+	key := unsafe.StringData(first.Key)
+	s.Replace(1, slices.Values([]*Object{first}))
 	put(t, s, second, 2)
-	if _, err := s.Delete(second.Key, 3); err != nil {
-		t.Fatal(err)
+	if unsafe.StringData(second.Key) != key || unsafe.StringData(second.Namespace) != key {
+		t.Error("the key of the second version is another string")
 	}
-	second = nil
-	third, heldThird := version(4)
-	put(t, s, third, 4)
-	third = nil
-	fourth, heldFourth := version(5)
-	put(t, s, fourth, 5)
-	if heldLoaded() || heldSecond() || heldThird() {
-		t.Error("a version that was replaced is still held")
+	if second.Namespace != "namespace" || second.Name != "pod" || second.Key != "namespace/pod" {
+		t.Errorf("%q has namespace %q and name %q", second.Key, second.Namespace, second.Name)
 	}
-	if !heldFourth() {
-		t.Error("the object has no strings")
+}
+
+func TestReplaceLetsGoOfStatesBefore(t *testing.T) {
+	s := New(10, LabelIndex("app"))
+	first, heldFirst := version("x", 1)
+	s.Replace(1, slices.Values([]*Object{first}))
+	second, heldSecond := version("x", 2)
+	put(t, s, second, 2)
+	if !heldFirst() || !heldSecond() {
+		t.Error("a state that can be asked for is not held")
 	}
-	if unsafe.StringData(fourth.Namespace) != unsafe.StringData(fourth.Key) || fourth.Name != "pod" {
-		t.Error("the namespace is not a part of the key")
+	s.Replace(3, slices.Values([]*Object{}))
+	first, second = nil, nil
+	if heldFirst() || heldSecond() {
+		t.Error("a state before is still held")
 	}
 	runtime.KeepAlive(s)
 }
