@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,6 +129,23 @@ func FuzzServers(f *testing.F) {
 		}
 		if u := urls[0]; u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
 			t.Fatalf("%q was accepted as %v", server, u)
+		}
+	})
+}
+
+func FuzzRanges(f *testing.F) {
+	for _, seed := range []string{"192.0.2.10/32", "2001:db8::/64", "10.0.0.1/8", "::ffff:10.0.0.0/104", "10.0.0.0/33", "fe80::%eth0/10", "10.0.0.0/08", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		ranges, err := parseRanges([]string{text})
+		if err != nil {
+			return
+		}
+		// Who is in a range may say who the client is, so it must be what it looks like.
+		r := ranges[0]
+		if !r.IsValid() || r.String() != text && netip.MustParsePrefix(r.String()) != r || !r.Contains(r.Addr()) || r.Addr().Is4In6() || r.Addr().Zone() != "" {
+			t.Errorf("%q was accepted as %v", text, r)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	// notedFlows bounds the flows in a note; together with the limits' counters and
 	// the states of servers it is some ten KiB.
 	notedFlows = 200
+	// maxNoteBytes bounds what is unpacked: a few bytes that are no note could ask for
+	// gigabytes.
+	maxNoteBytes = 16 << 20
 )
 
 // note is what a gateway tells the others.
@@ -58,11 +62,11 @@ func (p *policies) publishOnce(ctx context.Context, peers *apiserver.Peers) erro
 	defer cancel()
 	n := p.own()
 	n.Flows = n.Flows[:min(len(n.Flows), notedFlows)]
-	data, err := json.Marshal(n)
+	data, err := n.encode()
 	if err != nil {
 		return err
 	}
-	return peers.Write(ctx, p.options.replicaName, snappy.Encode(nil, data), noteTTL)
+	return peers.Write(ctx, p.options.replicaName, data, noteTTL)
 }
 
 func (p *policies) own() note {
@@ -82,19 +86,37 @@ func (p *policies) all(ctx context.Context) map[string]note {
 		return notes
 	}
 	for name, data := range written {
-		var n note
 		if name == p.options.replicaName {
 			continue
 		}
-		plain, err := snappy.Decode(nil, data)
-		if err == nil {
-			err = json.Unmarshal(plain, &n)
-		}
-		if err == nil {
+		if n, err := decodeNote(data); err == nil {
 			notes[name] = n
 		}
 	}
 	return notes
+}
+
+func (n note) encode() ([]byte, error) {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return nil, err
+	}
+	return snappy.Encode(nil, data), nil
+}
+
+func decodeNote(data []byte) (n note, err error) {
+	size, err := snappy.DecodedLen(data)
+	if err != nil {
+		return n, err
+	}
+	if size > maxNoteBytes {
+		return n, fmt.Errorf("a note of %d bytes", size)
+	}
+	plain, err := snappy.Decode(nil, data)
+	if err != nil {
+		return n, err
+	}
+	return n, json.Unmarshal(plain, &n)
 }
 
 // Live implements apiserver.Live.

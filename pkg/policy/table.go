@@ -42,6 +42,10 @@ func (t *table[T]) fill(objects []*T) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range objects {
+		// JSON knows null.
+		if o == nil {
+			continue
+		}
 		if name, err := nameOf(o); err == nil {
 			t.objects[name] = o
 		}
