@@ -99,6 +99,7 @@ func TestBytesThatChangedInMemoryAreAnError(t *testing.T) {
 		func(b *Body) { b.data[chunkHeader]++ },
 		func(b *Body) { b.data = append([]byte(nil), b.data[:len(b.data)-1]...); b.data[1]-- },
 		func(b *Body) { b.data[0] = chunkUncompressed },
+		func(b *Body) { b.data = appendChunks(nil, text[1:]) },
 	} {
 		for _, e := range []ContentEncoding{Identity, Gzip} {
 			b := NewBody(text, 0)

@@ -8,16 +8,16 @@ import (
 // wire ("spec":{"containers":null} and the like) only its server knows, so it is
 // learned from a bookmark of upstream's. It is immutable.
 type BookmarkTemplate struct {
-	// head is the body up to the place of the annotations in JSON of custom resources,
-	// whose keys are sorted. In protobuf it is the metadata's fields before the resource
-	// version.
+	// head is what comes first: in JSON the body up to the metadata's opening brace, in
+	// protobuf the metadata's fields before the resource version.
 	head []byte
-	// version stands before the resource version, behind what stands between it and the
-	// other place for annotations, which is before tail. All end in the middle of the
-	// metadata, whose rest is metadataTail; bodyTail stands behind the metadata.
-	version, behind        []byte
+	// version leads to the resource version, behind is what follows it in the metadata
+	// before the annotations of built-in types.
+	version, behind []byte
+	// metadataTail is the rest of the metadata, bodyTail that of the body.
 	metadataTail, bodyTail []byte
-	// early tells that the annotations stand before the version.
+	// early tells that the annotations stand behind head and not behind behind: in custom
+	// resources, whose keys are sorted.
 	early bool
 }
 

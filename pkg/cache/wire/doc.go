@@ -19,6 +19,14 @@
 // stream needs the CRC of everything at its end, which is combined from those of
 // the pieces.
 //
+// # What is checked
+//
+// All JSON is checked to be such as encoding/json takes, without the space between
+// tokens that apiservers do not send, and what is looked at must not be there twice.
+// Strings that are not UTF-8 are taken and sent on, as apiservers do, and have U+FFFD
+// in Meta, as decoders make of them. Of protobuf the messages that are looked into are
+// checked. Nothing is larger in memory than the largest object allowed.
+//
 // What cannot be spliced with certainty is an error (ErrMalformed), and whoever
 // asked has the apiserver answer.
 package wire

@@ -203,13 +203,3 @@ func (r *EventReader) found(body []byte) error {
 	r.event.Meta, err = r.scanner.meta(body)
 	return err
 }
-
-// eventType returns the type of that name.
-func eventType(name []byte) (EventType, bool) {
-	for t := Added; t <= Error; t++ {
-		if string(name) == t.String() {
-			return t, true
-		}
-	}
-	return 0, false
-}

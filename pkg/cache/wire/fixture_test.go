@@ -176,7 +176,7 @@ func (g *generator) object(t testing.TB, s *sample) runtime.Object {
 	}
 	m.SetResourceVersion(strconv.FormatInt(1+g.random.Int63n(1<<uint(1+g.random.Intn(62))), 10))
 	if pod, ok := o.(*corev1.Pod); ok && g.random.Intn(2) == 0 {
-		pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"k:{\"a\":\"b\"}":{}}}}`)}}
+		pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"k:{\"a\":\"b\"}":{},"f:<&>":{}}}}`)}}
 	}
 	return o
 }

@@ -15,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-const rounds = 40
-
 // kept is an object with what is kept of it.
 type kept struct {
 	object runtime.Object

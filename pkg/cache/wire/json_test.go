@@ -39,6 +39,26 @@ func TestValuesArePassedOverAsEncodingJSONDoes(t *testing.T) {
 	}
 }
 
+func TestEveryByteIsTakenWhereEncodingJSONTakesIt(t *testing.T) {
+	for c := range 256 {
+		b := string([]byte{byte(c)})
+		all := []string{b, "1" + b, "-" + b, "0" + b, "1." + b, "1e" + b, "[" + b + "]", "[1" + b + "]", `{"a"` + b + `1}`, `{` + b + `:1}`, `{"a":1` + b + "}", `"\` + b + `"`, `"\u00` + b + `0"`, "tru" + b, "nul" + b, "fals" + b}
+		// Eight bytes of a string are looked at together.
+		for n := range 18 {
+			all = append(all, `"`+strings.Repeat("x", n)+b+strings.Repeat("y", 17-n)+`"`)
+		}
+		for _, s := range all {
+			want := json.Valid([]byte(s)) && !strings.ContainsAny(s, " \t\r\n")
+			if c == ' ' && s[0] == '"' {
+				want = json.Valid([]byte(s))
+			}
+			if got := passes(s); got != want {
+				t.Errorf("%q: %v", s, got)
+			}
+		}
+	}
+}
+
 func TestSpaceBetweenTokensIsRefused(t *testing.T) {
 	for _, s := range []string{` 1`, `[ ]`, `[1 ]`, `{ "a":1}`, `{"a" :1}`, `{"a": 1}`, "[\n1]"} {
 		if passes(s) {

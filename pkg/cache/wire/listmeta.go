@@ -1,6 +1,10 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // parseJSON reads the members of a list's metadata and the closing brace from the
 // beginning of b, and returns their length. Members that cannot be written again are
@@ -66,4 +70,60 @@ func (m *ListMeta) parseProtobuf(b []byte) error {
 func (m *ListMeta) check() error {
 	_, err := parseVersion(m.ResourceVersion)
 	return err
+}
+
+// appendJSON appends the members of a list's metadata, as of built-in types.
+func (m *ListMeta) appendJSON(dst []byte) []byte {
+	at := len(dst)
+	if m.ResourceVersion != "" {
+		dst = append(dst, `,"resourceVersion":`...)
+		dst = appendQuoted(dst, m.ResourceVersion)
+	}
+	if m.Continue != "" {
+		dst = append(dst, `,"continue":`...)
+		dst = appendQuoted(dst, m.Continue)
+	}
+	if m.Remaining != nil {
+		dst = append(dst, `,"remainingItemCount":`...)
+		dst = strconv.AppendInt(dst, *m.Remaining, 10)
+	}
+	if at == len(dst) {
+		return dst
+	}
+	return append(dst[:at], dst[at+1:]...)
+}
+
+// appendSortedJSON appends the members of a list's metadata, as of custom resources.
+func (m *ListMeta) appendSortedJSON(dst []byte) []byte {
+	dst = append(dst, `"continue":`...)
+	dst = appendQuoted(dst, m.Continue)
+	if m.Remaining != nil {
+		dst = append(dst, `,"remainingItemCount":`...)
+		dst = strconv.AppendInt(dst, *m.Remaining, 10)
+	}
+	dst = append(dst, `,"resourceVersion":`...)
+	return appendQuoted(dst, m.ResourceVersion)
+}
+
+// protobufSize is the length of what appendProtobuf appends.
+func (m *ListMeta) protobufSize() int {
+	n := 2 + 1 + protowire.SizeBytes(len(m.ResourceVersion)) + 1 + protowire.SizeBytes(len(m.Continue))
+	if m.Remaining != nil {
+		n += 1 + protowire.SizeVarint(uint64(*m.Remaining))
+	}
+	return n
+}
+
+// appendProtobuf appends the message of a list's metadata. Like all strings of
+// Kubernetes' messages, empty ones are written.
+func (m *ListMeta) appendProtobuf(dst []byte) []byte {
+	dst = append(dst, tagListSelfLink, 0, tagListVersion)
+	dst = protowire.AppendString(dst, m.ResourceVersion)
+	dst = append(dst, tagListContinue)
+	dst = protowire.AppendString(dst, m.Continue)
+	if m.Remaining != nil {
+		dst = append(dst, tagListRemaining)
+		dst = protowire.AppendVarint(dst, uint64(*m.Remaining))
+	}
+	return dst
 }

@@ -39,7 +39,7 @@ type Kind struct {
 }
 
 // FieldType is what a selectable field holds, which says what a selector sees of
-// one that is absent: "", "false" or "0".
+// one that is absent: "", "false" or "0". Of custom resources it sees "" of any.
 type FieldType uint8
 
 const (
@@ -57,14 +57,16 @@ type Field struct {
 	Name string
 	Type FieldType
 	// Path leads to it in JSON, by key; of an array on the way the first element
-	// is taken.
+	// is taken. A null is as if it were absent. It must not lead into the metadata.
 	Path []string
 	// Numbers lead to it in protobuf; of a repeated field on the way the first is
 	// taken.
 	Numbers []int32
 }
 
-// Meta is what is known of an object besides its bytes.
+// Meta is what is known of an object besides its bytes. It does not refer to these,
+// and can be copied and kept; its slices are of this object only, while strings that
+// come often are shared. It must not be changed.
 type Meta struct {
 	// Namespace is empty for what has none.
 	Namespace, Name, UID string
@@ -79,7 +81,7 @@ type Meta struct {
 	Fields []string
 	// MetadataEnd is the length of the head of the body that holds the metadata:
 	// in JSON of a built-in type `"metadata":{...}`, in protobuf field 1 with its tag.
-	// 0 if the metadata does not stand at the beginning (custom resources).
+	// 0 for custom resources, whose metadata stands elsewhere.
 	MetadataEnd int
 }
 
@@ -100,9 +102,10 @@ const (
 // Event is what a watch of an apiserver has sent.
 type Event struct {
 	Type EventType
+	// Meta of a Bookmark has its ResourceVersion, and nothing else.
 	Meta Meta
-	// Body is the object's, as it is kept; empty for Bookmark and Error. It is valid
-	// until the next event is read.
+	// Body is the object's, as it is kept; empty for Error. That of a Bookmark is what
+	// NewBookmark takes. It is valid until the next event is read.
 	Body []byte
 	// InitialEventsEnd marks the Bookmark behind the initial events.
 	InitialEventsEnd bool
