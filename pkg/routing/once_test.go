@@ -243,3 +243,94 @@ func refuseFirst(listener net.Listener, bodies chan<- string) error {
 		}
 	}
 }
+
+// TestServerThatIsLostBehindItsHeadersHasNotAnswered has a server send the headers of
+// an answer and die: the client has seen nothing of it.
+func TestServerThatIsLostBehindItsHeadersHasNotAnswered(t *testing.T) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for lane, name := range map[Lane]string{Short: "short", Bulk: "bulk", Watch: "watch"} {
+			t.Run(method+" "+name, func(t *testing.T) {
+				other := server(t, "other")
+				listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: other.TLS.Certificates, NextProtos: []string{"h2"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer listener.Close()
+				served := make(chan error, 1)
+				go func() { served <- headersOnly(listener) }()
+				u, _ := upstream(t, mainAndBypass([]string{"https://" + listener.Addr().String()}, []string{other.URL}), other)
+				text := ""
+				if method == http.MethodPost {
+					text = "pod"
+				}
+				response, _, err := u.RoundTrip(newWrite(t, method, "/api/v1/pods", text), Call{Lane: lane})
+				if served := <-served; served != nil {
+					t.Fatal(served)
+				}
+				switch {
+				case lane == Watch:
+					// Its headers are an answer: what follows may take as long as it likes.
+					if err != nil {
+						t.Fatal(err)
+					}
+					response.Body.Close()
+				case method == http.MethodGet:
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer response.Body.Close()
+					if body, err := io.ReadAll(response.Body); err != nil || string(body) != "other" {
+						t.Errorf("answer %q, error %v", body, err)
+					}
+				case err == nil || errors.Is(err, ErrUnreachable):
+					t.Errorf("a write that may have been applied: error %v", err)
+				}
+				if n := u.Endpoints()[0].inFlight.Load(); n != 0 {
+					t.Errorf("%d requests are under way on the server that is gone", n)
+				}
+			})
+		}
+	}
+}
+
+// headersOnly accepts a connection and listens no more, and answers the first request
+// with headers only.
+func headersOnly(listener net.Listener) error {
+	conn, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	listener.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return err
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		return err
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return err
+		}
+		var ended bool
+		switch f := frame.(type) {
+		case *http2.HeadersFrame:
+			ended = f.StreamEnded()
+		case *http2.DataFrame:
+			ended = f.StreamEnded()
+		}
+		if !ended {
+			continue
+		}
+		var block bytes.Buffer
+		if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"}); err != nil {
+			return err
+		}
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: frame.Header().StreamID, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
+			return err
+		}
+		// A close without a reset, which could overtake the frame.
+		return conn.(*tls.Conn).CloseWrite()
+	}
+}

@@ -18,6 +18,9 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 	e.sent.Add(1)
 	start := u.config.Clock.Now()
 	response, err := t.exchange(r, g, e)
+	if err == nil && t.call.bodyFollows() {
+		err = awaitBody(response)
+	}
 	now := u.config.Clock.Now()
 	if err != nil {
 		under.Add(-1)
@@ -45,6 +48,30 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 // that send a byte now and then would have it taken for overloaded.
 func inMemory(r *http.Request) bool {
 	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
+// bodyFollows tells that the headers of the answer come when there is something to
+// follow them: what a pod, a log or a watch says later may come much later.
+func (c Call) bodyFollows() bool {
+	if c.Lane != Short && c.Lane != Bulk {
+		return false
+	}
+	a := c.Attributes
+	return a == nil || !a.IsResourceRequest || a.Subresource == "" || a.Subresource == "status" || a.Subresource == "scale"
+}
+
+// awaitBody waits until the body has begun, or ended. A server that is lost between
+// headers and body, which it sends one after the other, has not answered: the client
+// has been sent nothing, and the request can go elsewhere as if the headers had been
+// lost, too. To read no bytes is what waits for some over HTTP/2, and takes none out
+// of the body; over HTTP/1.1, where it does not wait, nothing changes.
+func awaitBody(response *http.Response) error {
+	_, err := response.Body.Read(nil)
+	if err == nil || err == io.EOF {
+		return nil
+	}
+	response.Body.Close()
+	return err
 }
 
 // exchange sends the request to one server and, where the group hedges and it
