@@ -24,8 +24,8 @@
 //
 // Whatever has not been sent: its connection could not be made, or the server
 // refused its stream (which net/http does by itself). Reads once, within a budget
-// (budget.go), also if nothing but the headers of an answer has come. Never a write that may have arrived, nor what goes through a
-// tunnel or to a pod.
+// (budget.go), also if nothing but the headers of an answer has come. Never a
+// write that may have arrived, nor what goes through a tunnel or to a pod.
 //
 // # Coming back
 //
