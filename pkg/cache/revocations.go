@@ -11,7 +11,7 @@ import (
 // here, too.
 type revocations struct {
 	cache *Cache
-	// followed is of how many of the resources changes are known at the moment.
+	// count is of how many of the resources changes are known at the moment.
 	count atomic.Int32
 }
 
