@@ -31,7 +31,7 @@ unit: deps ## packages by themselves, with the race detector; and without it wha
 	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
 
 e2e: deps kube ## with the real cluster; one package at a time, they are heavy
-	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/survival/...
+	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/survival/...
 
 lint: ## gofmt, vet, staticcheck
 	@out=$$(gofmt -l bench cmd hack pkg test); [ -z "$$out" ] || { echo "not formatted, run gofmt -w:"; echo "$$out"; exit 1; }
@@ -58,7 +58,7 @@ SOAK := ASI_SOAK=1 $(GO) test -race -p 1 -v -timeout 120m
 soak: deps kube fuzz ## long: every fuzz target for FUZZTIME, the end-to-end tests several times over
 	$(SOAK) -count 5 ./test/attack/... ./test/clients/...
 	$(SOAK) -count 3 ./test/failover/...
-	$(SOAK) -count 1 ./hack/... ./pkg/limiter/... ./test/deploy/... ./test/differential/... ./test/limits/... ./test/survival/...
+	$(SOAK) -count 1 ./hack/... ./pkg/limiter/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/limits/... ./test/survival/...
 
 fuzz: ## every fuzz target for FUZZTIME
 	hack/fuzz.sh $(FUZZTIME)
@@ -66,10 +66,13 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: kube ## figures into bench/results, about 10 minutes
 	$(GO) run ./bench forward
 	$(GO) run ./bench watches
+	$(GO) run ./bench cache
 
-bench-large: kube ## the same with more rounds
+bench-large: kube ## the same at the size of a large cluster: 50,000 pods, 5,000 nodes; more rounds
 	$(GO) run ./bench forward -rounds 21
 	$(GO) run ./bench watches -watches 20000
+	$(GO) run ./bench cache -rounds 5 -pods 50000 -nodes 5000 -watchers 2000 -node-watchers 10000 -storm 5000 -hold 20s
+	$(GO) run ./bench scale
 
 up: kube ## a cluster that stays up: two main and a bypass apiserver
 	$(CLUSTER) up

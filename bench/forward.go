@@ -174,6 +174,15 @@ func createObject(ctx context.Context, c *cluster.Cluster, payload int) (string,
 
 // writeReport writes NAME.json and NAME.md, and shows the table.
 func writeReport(dir, name string, report any, table string) error {
+	if err := saveReport(dir, name, report, table); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(w, table)
+	return w.Flush()
+}
+
+func saveReport(dir, name string, report any, table string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -184,12 +193,7 @@ func writeReport(dir, name string, report any, table string) error {
 	if err := os.WriteFile(filepath.Join(dir, name+".json"), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644); err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(w, table)
-	return w.Flush()
+	return os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644)
 }
 
 // machine names processor and core count.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -20,7 +21,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("what to measure? forward or watches")
+		return fmt.Errorf("what to measure? forward, watches, cache or scale")
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	out := f.String("out", "bench/results", "folder for the figures")
@@ -53,9 +54,46 @@ func run(ctx context.Context, args []string) error {
 		}
 		o.out, o.gateway = *out, *gateway
 		return watches(ctx, o)
+	case "cache":
+		o := cacheOptions{}
+		f.IntVar(&o.pods, "pods", 5000, "pods of 8 KB in the cluster")
+		f.IntVar(&o.nodes, "nodes", 500, "nodes that they run on")
+		f.IntVar(&o.namespaces, "namespaces", 100, "namespaces that they are in")
+		f.IntVar(&o.rounds, "rounds", 3, "rounds of each contestant")
+		f.IntVar(&o.gets, "gets", 4000, "GETs a round")
+		f.IntVar(&o.watchers, "watchers", 500, "watchers that every event goes to")
+		f.IntVar(&o.nodeWatchers, "node-watchers", 1000, "watchers that are on a node each")
+		f.IntVar(&o.storm, "storm", 500, "clients that start a WatchList, 500 a second")
+		f.IntVar(&o.lists, "lists", 64, "LISTs of all pods at once")
+		f.DurationVar(&o.hold, "hold", 5*time.Second, "how long these are read")
+		f.StringVar(&o.only, "only", "", "regular `EXPRESSION` for the names of the scenarios to measure")
+		f.StringVar(&o.profiles, "profiles", "", "`FOLDER` for a CPU profile of the gateway in each scenario")
+		if err := f.Parse(args[1:]); err != nil {
+			return err
+		}
+		if err := o.validate(); err != nil {
+			return err
+		}
+		o.out, o.gateway = *out, *gateway
+		return measureCache(ctx, o)
+	case "scale":
+		o := scaleOptions{steps: []int{5000, 20000, 50000, 200000}}
+		f.IntVar(&o.rounds, "rounds", 5, "rounds of each contestant at each size")
+		f.IntVar(&o.nodes, "nodes", 1000, "nodes in the cluster")
+		f.Func("pods", "`NUMBERS` of pods of 1 KB, each more than the one before (default 5000,20000,50000,200000)", func(s string) (err error) {
+			o.steps, err = parseSteps(s)
+			return err
+		})
+		if err := f.Parse(args[1:]); err != nil {
+			return err
+		}
+		o.out, o.gateway = *out, *gateway
+		return scale(ctx, o)
 	case "reverseproxy":
 		return reverseProxy(args[1:])
+	case "floor":
+		return serveFloor(args[1:])
 	default:
-		return fmt.Errorf("nothing known about %q: forward or watches", args[0])
+		return fmt.Errorf("nothing known about %q: forward, watches, cache or scale", args[0])
 	}
 }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// ask is what is asked of every contestant in the same words.
+type ask struct {
+	// path with its query.
+	path string
+	// accept is the media type; encoding is what Accept-Encoding says, "" for
+	// nothing.
+	accept, encoding string
+}
+
+const (
+	jsonType     = "application/json"
+	protobufType = "application/vnd.kubernetes.protobuf"
+	userAgent    = "bench-operator/v1 (linux/amd64)"
+)
+
+func (a ask) header(h http.Header) {
+	h["Accept"] = []string{a.accept}
+	h["User-Agent"] = []string{userAgent}
+	if a.encoding != "" {
+		h["Accept-Encoding"] = []string{a.encoding}
+	}
+}
+
+// send returns an answer with status 200, whose body is to be closed.
+func (a ask) send(ctx context.Context, client *http.Client, server string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server+a.path, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.header(request.Header)
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, expectOK(response, nil)
+	}
+	// Who asks for an encoding and does not get it measures something else.
+	if got := response.Header.Get("Content-Encoding"); a.encoding != got {
+		response.Body.Close()
+		return nil, fmt.Errorf("GET %s%s: Content-Encoding %q, want %q", server, a.path, got, a.encoding)
+	}
+	return response, nil
+}
+
+// read reads an answer without looking at it, and returns its length in bytes.
+func (a ask) read(ctx context.Context, client *http.Client, server string, buffer []byte) (int64, error) {
+	response, err := a.send(ctx, client, server)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	var total int64
+	for {
+		n, err := response.Body.Read(buffer)
+		total += int64(n)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, fmt.Errorf("GET %s%s: behind %d bytes: %w", server, a.path, total, err)
+		}
+	}
+}
+
+// readBuffer is the size of what is read at a time, in bytes.
+const readBuffer = 256 << 10

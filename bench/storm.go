@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/hack/cluster"
+)
+
+const (
+	// stormRate is how many clients start in a second: 5,000 within ten.
+	stormRate = 500
+	// stormWait bounds the time until all have what they need.
+	stormWait = 3 * time.Minute
+)
+
+// storm has a client of every node start a WatchList of the node's pods, all within
+// seconds, as when a DaemonSet is replaced: each wants the newest state.
+func (b *cacheBench) storm() scenario {
+	clients := newClients((b.o.storm+streamsPerConnection-1)/streamsPerConnection, b.tls)
+	s := scenario{
+		name: fmt.Sprintf("restart storm, %d WatchLists by node name, %d/s", b.o.storm, stormRate), per: "client",
+		checks: []check{
+			{quantity: upstreamReads, of: gatewayName, most: 49},
+			{quantity: upstreamReviews, of: gatewayName, most: float64(b.o.storm)},
+		},
+	}
+	for _, server := range []server{b.direct, b.gateway} {
+		s.entries = append(s.entries, entry{name: server.name, server: server, do: func(ctx context.Context) (batch, error) {
+			audit, err := openAudit(b.cluster.AuditLog("main-0"))
+			if err != nil {
+				return batch{}, err
+			}
+			defer audit.Close()
+			start := time.Now()
+			total, err := syncAll(ctx, clients, server.url, b.o.storm)
+			if err != nil {
+				return batch{}, err
+			}
+			done := batch{units: b.o.storm, wall: time.Since(start), bytes: total}
+			done.reads, done.reviews, err = countAudit(audit)
+			return done, err
+		}})
+	}
+	return s
+}
+
+// syncAll starts the clients one after another, and returns what all have read until
+// the last had its initial events.
+func syncAll(ctx context.Context, clients []*http.Client, server string, n int) (int64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stormWait, fmt.Errorf("%d clients took over %s", n, stormWait))
+	var running, synced sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	var (
+		mu     sync.Mutex
+		total  int64
+		failed error
+		late   error
+	)
+	start := time.Now()
+	for i := range n {
+		if late = wait(ctx, time.Until(start.Add(time.Duration(i)*time.Second/stormRate))); late != nil {
+			break
+		}
+		synced.Add(1)
+		running.Go(func() {
+			read, response, err := syncOne(ctx, clients[i%len(clients)], server, cluster.NodeName(i))
+			mu.Lock()
+			total, failed = total+read, errors.Join(failed, err)
+			mu.Unlock()
+			synced.Done()
+			if err == nil {
+				// It watches on, as all of them do.
+				<-ctx.Done()
+				response.Body.Close()
+			}
+		})
+	}
+	synced.Wait()
+	return total, errors.Join(failed, late)
+}
+
+// syncOne reads the initial events of a node's pods and leaves the watch open.
+func syncOne(ctx context.Context, client *http.Client, server, node string) (total int64, _ *http.Response, _ error) {
+	a := ask{watchListPath + "&fieldSelector=spec.nodeName%3D" + node, protobufType, ""}
+	response, err := a.send(ctx, client, server)
+	if err != nil {
+		return 0, nil, err
+	}
+	if total, err = initialEvents(response.Body); err != nil {
+		response.Body.Close()
+		return total, nil, err
+	}
+	return total, response, nil
+}
+
+// watchListPath is how an informer of today starts.
+const watchListPath = "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=600"
+
+// maxBookmark is more than a bookmark has, in bytes.
+const maxBookmark = 1000
+
+// initialEvents reads a watch in protobuf up to the end of its initial events, and
+// returns the bytes until there.
+func initialEvents(r io.Reader) (total int64, err error) {
+	var frame []byte
+	for {
+		if frame, err = readFrame(r, frame); err != nil {
+			return total, err
+		}
+		total += int64(len(frame))
+		if len(frame) < maxBookmark && bytes.Contains(frame, []byte("k8s.io/initial-events-end")) {
+			return total, nil
+		}
+	}
+}
+
+// openAudit opens an apiserver's audit log behind what is in it.
+func openAudit(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// countAudit counts the lists and watches of pods, and the access reviews, that an
+// audit log tells of: a watch when it starts, all others when they are over.
+func countAudit(r io.Reader) (reads, reviews int, err error) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return reads, reviews, nil
+		}
+		if err != nil {
+			return reads, reviews, err
+		}
+		has := func(text string) bool { return bytes.Contains(line, []byte(text)) }
+		switch {
+		case has(`"objectRef":{"resource":"pods"`) && (has(`"verb":"list"`) && has(`"stage":"ResponseComplete"`) || has(`"verb":"watch"`) && has(`"stage":"ResponseStarted"`)):
+			reads++
+		case has(`"objectRef":{"resource":"subjectaccessreviews"`) && has(`"stage":"ResponseComplete"`):
+			reviews++
+		}
+	}
+}
