@@ -193,7 +193,8 @@ func (s *scanner) label(b []byte, key value, i int) (int, error) {
 }
 
 // value passes over the value at i, and takes from it what the tree says. Of arrays
-// that is the first element, but of owner references all.
+// that is the first element, but of owner references all, and on the way to a field of
+// a custom resource nothing.
 func (s *scanner) value(b []byte, i, depth int, n *node) (int, error) {
 	if i >= len(b) {
 		return i, errTruncated
@@ -205,7 +206,7 @@ func (s *scanner) value(b []byte, i, depth int, n *node) (int, error) {
 			s.metadataStart, s.metadataEnd = i, end
 		}
 		return end, err
-	case c == '[' && (n.take == inner || n.take == takeField || n.take == takeOwners):
+	case c == '[' && (n.take == takeOwners || !s.kind.Custom && (n.take == inner || n.take == takeField)):
 		return s.elements(b, i+1, depth+1, n)
 	case c == 'n':
 		// As if it were not there.

@@ -150,8 +150,10 @@ func (s *scanner) sortedLabels(b []byte) (Labels, error) {
 // field returns what a selector sees.
 func (s *scanner) field(b []byte, v value, f *Field) (string, error) {
 	switch {
+	case s.kind.Custom:
+		return s.customField(b, v)
 	case v.form == absent:
-		return f.zero(s.kind), nil
+		return f.zero(), nil
 	case f.Type == String && (v.form == text || v.form == quoted):
 		return s.string(b, v), nil
 	case f.Type == Bool && v.form == varint:
@@ -167,15 +169,12 @@ func (s *scanner) field(b []byte, v value, f *Field) (string, error) {
 	return "", malformed("field %s is of another type", f.Name)
 }
 
-// zero returns what a selector sees of a field that is absent. In custom resources
-// nothing is always the empty string.
-func (f *Field) zero(kind *Kind) string {
-	switch {
-	case kind.Custom:
-		return ""
-	case f.Type == Bool:
+// zero returns what a selector sees of a field that is absent.
+func (f *Field) zero() string {
+	switch f.Type {
+	case Bool:
 		return "false"
-	case f.Type == Integer:
+	case Integer:
 		return "0"
 	default:
 		return ""

@@ -39,7 +39,8 @@ type Kind struct {
 }
 
 // FieldType is what a selectable field holds, which says what a selector sees of
-// one that is absent: "", "false" or "0". Of custom resources it sees "" of any.
+// one that is absent: "", "false" or "0". In custom resources it means nothing: a
+// selector sees whatever is there, and "" if nothing is.
 type FieldType uint8
 
 const (
@@ -57,7 +58,7 @@ type Field struct {
 	Name string
 	Type FieldType
 	// Path leads to it in JSON, by key; of an array on the way the first element
-	// is taken. A null is as if it were absent. It must not lead into the metadata.
+	// is taken, but not in custom resources. A null is as if it were absent. It must not lead into the metadata.
 	Path []string
 	// Numbers lead to it in protobuf; of a repeated field on the way the first is
 	// taken.
