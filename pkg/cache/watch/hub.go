@@ -39,8 +39,12 @@ type Hub struct {
 	// sequence is that of the newest event; those of the ring are first+1 to sequence.
 	sequence uint64
 	since    uint64
+	// epoch counts the times that everything was replaced.
+	epoch uint64
 	// waiting are who waits for a resource version.
 	waiting []waiter
+	// over is why there are no watchers any more.
+	over error
 }
 
 type waiter struct {
@@ -71,6 +75,7 @@ func (h *Hub) Reset(rv uint64, objects iter.Seq[*store.Object]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.store.Replace(rv, objects)
+	h.epoch++
 	clear(h.ring)
 	h.first, h.since = h.sequence, rv
 	h.watchers.all(func(w *Watcher) { w.end(ErrGap) })
@@ -138,6 +143,33 @@ func (h *Hub) Progress(rv uint64) error {
 	return nil
 }
 
+// Where is the resource version that has been reached, and the epoch, for Pass.
+func (h *Hub) Where() (rv, epoch uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.store.Snapshot().ResourceVersion(), h.epoch
+}
+
+// Pass tells that, in an epoch, the change at resource version last is the last one
+// up to another: Progress for who does not write. It fails with ErrGap if everything
+// has been replaced since, or the state has not come to the change.
+func (h *Hub) Pass(epoch, last, upTo uint64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rv := h.store.Snapshot().ResourceVersion()
+	if epoch != h.epoch || rv < last {
+		return ErrGap
+	}
+	if rv >= upTo {
+		return nil
+	}
+	if err := h.store.Progress(upTo); err != nil {
+		return err
+	}
+	h.reached(upTo)
+	return nil
+}
+
 // AddIndex has objects found by an index from now on.
 func (h *Hub) AddIndex(i store.Index) {
 	h.mu.Lock()
@@ -154,12 +186,13 @@ type Options struct {
 	Deadline time.Time
 }
 
-// WatchFrom begins a watch after the resource version. Errors are ErrExpired; the
-// resource version must have been reached (see Reached).
+// WatchFrom begins a watch after the resource version. Errors are ErrExpired, also
+// for one that the state has not come to: if it had (see Reached), everything was
+// dropped meanwhile.
 func (h *Hub) WatchFrom(rv uint64, o Options, now time.Time) (*Watcher, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if rv < h.since {
+	if rv < h.since || rv > h.store.Snapshot().ResourceVersion() {
 		return nil, ErrExpired
 	}
 	w := h.add(o, now)
@@ -185,6 +218,10 @@ func (h *Hub) WatchNow(o Options, now time.Time) (*Watcher, *store.Snapshot) {
 func (h *Hub) add(o Options, now time.Time) *Watcher {
 	w := &Watcher{hub: h, selection: o.Selection, bookmarks: o.Bookmarks, deadline: o.Deadline, wake: make(chan struct{}, 1)}
 	w.nextBookmark = h.bookmarkAfter(w, now)
+	if h.over != nil {
+		w.end(h.over)
+		return w
+	}
 	h.watchers.add(w)
 	return w
 }
@@ -232,10 +269,12 @@ func (h *Hub) Tick(now time.Time) {
 	}
 }
 
-// End ends all watchers, with an error that says why.
+// End ends all watchers, with an error that says why, and so those to come: they get
+// what they begin with, and nothing more.
 func (h *Hub) End(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.over = err
 	h.watchers.all(func(w *Watcher) { w.end(err) })
 	h.watchers = newRegistry()
 }

@@ -251,6 +251,20 @@ func TestHistoryEndsWhereItBegins(t *testing.T) {
 	}
 }
 
+// TestNoWatchBeginsInAnotherHistory is about a watch that has seen its resource version
+// reached, just before everything was dropped.
+func TestNoWatchBeginsInAnotherHistory(t *testing.T) {
+	h := newHub(4)
+	h.Reset(20, slices.Values([]*store.Object(nil)))
+	everything := Options{Selection: selected(t, "", "", "")}
+	for _, rv := range []uint64{0, 15} {
+		h.Reset(rv, slices.Values([]*store.Object(nil)))
+		if _, err := h.WatchFrom(20, everything, now); !errors.Is(err, ErrExpired) {
+			t.Errorf("a watch from 20 at a state of %d: error %v", rv, err)
+		}
+	}
+}
+
 func TestAGapEndsEveryWatch(t *testing.T) {
 	h := newHub(4)
 	h.Reset(10, slices.Values([]*store.Object(nil)))
@@ -337,6 +351,33 @@ func TestOnlyWhoIsInterestedIsAsked(t *testing.T) {
 	// Those of n1, n2 and app=7.
 	if asked != 3 {
 		t.Errorf("%d of %d watchers were asked", asked, h.Watchers())
+	}
+}
+
+func TestEndedHubEndsWhoComesLater(t *testing.T) {
+	h := newHub(8)
+	h.Reset(10, slices.Values([]*store.Object{pod("a", "p", 9, "n1")}))
+	before, _ := h.WatchNow(Options{Selection: selected(t, "", "", "")}, now)
+	apply(t, h, wire.Modified, pod("a", "p", 11, "n2"))
+	over := errors.New("over")
+	h.End(over)
+	later, snapshot := h.WatchNow(Options{Selection: selected(t, "", "", "")}, now)
+	earlier, err := h.WatchFrom(10, Options{Selection: selected(t, "", "", "")}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, h, wire.Modified, pod("a", "p", 12, "n3"))
+	for name, tc := range map[string]struct {
+		w    *Watcher
+		want int
+	}{"from before": {before, 1}, "from the state": {later, 0}, "from the history": {earlier, 1}} {
+		if seen, err := drain(tc.w); len(seen) != tc.want || !errors.Is(err, over) {
+			t.Errorf("%s: %q, %v", name, seen, err)
+		}
+		tc.w.Stop()
+	}
+	if snapshot.ResourceVersion() != 11 || h.Watchers() != 0 {
+		t.Errorf("state %d, %d watchers", snapshot.ResourceVersion(), h.Watchers())
 	}
 }
 
