@@ -41,7 +41,7 @@ type kind struct {
 }
 
 func kinds(clock clock.PassiveClock) []*kind {
-	all := []*kind{clientClass(), rateLimit(), switchKind(clock), upstreamGroup(), route()}
+	all := []*kind{clientClass(), rateLimit(), switchKind(clock), upstreamGroup(), route(), cachedResource()}
 	for _, k := range all {
 		k.fill()
 	}
@@ -132,6 +132,24 @@ func route() *kind {
 		},
 		columns: routeColumns(),
 		cells:   func(o runtime.Object) []any { return routeCells(o.(*v1alpha1.Route)) },
+	}
+}
+
+func cachedResource() *kind {
+	return &kind{
+		resource: "cachedresources", singular: "cachedresource", shortName: "cached",
+		new:     func() runtime.Object { return &v1alpha1.CachedResource{} },
+		newList: func() runtime.Object { return &v1alpha1.CachedResourceList{} },
+		parts: func(o runtime.Object) (any, any) {
+			c := o.(*v1alpha1.CachedResource)
+			return &c.Spec, &c.Status
+		},
+		validate: func(o runtime.Object) field.ErrorList {
+			return validation.ValidateCachedResource(o.(*v1alpha1.CachedResource))
+		},
+		columns: cachedResourceColumns(),
+		cells:   func(o runtime.Object) []any { return cachedResourceCells(o.(*v1alpha1.CachedResource)) },
+		live:    cachedResourceLive,
 	}
 }
 

@@ -12,14 +12,16 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 )
 
-// Live reads what gateways know where they know it: counters, and the state of
-// servers. Each returns what there is of every replica that could be asked. An
+// Live reads what gateways know where they know it: counters, and the states of
+// servers and caches. Each returns what there is of every replica that could be asked. An
 // error that is an API status is answered as it is.
 type Live interface {
 	// Live returns the counters of the RateLimit of that name.
 	Live(ctx context.Context, name string) ([]v1alpha1.LimitCounters, error)
 	// Groups returns the states of the UpstreamGroup of that name.
 	Groups(ctx context.Context, name string) ([]v1alpha1.GroupState, error)
+	// Caches returns the states of the CachedResource of that name.
+	Caches(ctx context.Context, name string) ([]v1alpha1.CacheState, error)
 }
 
 // live is what the subresource "live" of one kind does differently from the
@@ -57,6 +59,19 @@ func upstreamGroupLive(from Live) *live {
 		},
 		columns: upstreamGroupLiveColumns(),
 		rows:    func(o runtime.Object) [][]any { return upstreamGroupLiveRows(o.(*v1alpha1.UpstreamGroupLive)) },
+	}
+}
+
+func cachedResourceLive(from Live) *live {
+	return &live{
+		new: func() runtime.Object { return &v1alpha1.CachedResourceLive{} },
+		read: func(ctx context.Context, of metav1.ObjectMeta) (runtime.Object, error) {
+			states, err := from.Caches(ctx, of.Name)
+			replicas := ordered(states, func(s *v1alpha1.CacheState) string { return s.Name })
+			return &v1alpha1.CachedResourceLive{ObjectMeta: of, Replicas: replicas}, err
+		},
+		columns: cachedResourceLiveColumns(),
+		rows:    func(o runtime.Object) [][]any { return cachedResourceLiveRows(o.(*v1alpha1.CachedResourceLive)) },
 	}
 }
 

@@ -34,6 +34,7 @@ func subjects() []subject {
 		{"switches", switchNamed, "reason", "first", "second"},
 		{"upstreamgroups", upstreamGroupNamed, "maxInFlight", int64(7), int64(8)},
 		{"routes", routeNamed, "precedence", int64(7), int64(8)},
+		{"cachedresources", cachedResourceNamed, "history", int64(70), int64(80)},
 	}
 }
 
@@ -235,6 +236,11 @@ func TestDefaultsAreVisible(t *testing.T) {
 	if err != nil || value(t, route, "spec", "share") != int64(100) {
 		t.Errorf("%v, %v", route, err)
 	}
+	cached, err := objects(t, f.admin(), "cachedresources").Create(t.Context(), cachedResourceNamed("d"), metav1.CreateOptions{})
+	if err != nil || value(t, cached, "spec", "version") != "v1" || value(t, cached, "spec", "compressAbove") != "4Ki" || value(t, cached, "spec", "history") != int64(4096) ||
+		fmt.Sprint(value(t, cached, "spec", "verbs")) != "[get list watch]" || value(t, cached, "spec", "fieldIndexes") != nil {
+		t.Errorf("%v, %v", cached, err)
+	}
 }
 
 func TestInvalidObjectsAreRefusedByField(t *testing.T) {
@@ -248,9 +254,13 @@ func TestInvalidObjectsAreRefusedByField(t *testing.T) {
 		"spec.servers[0].url":               object("UpstreamGroup", "x", map[string]any{"servers": []any{map[string]any{"url": "http://a"}}}),
 		"spec.groups":                       object("Route", "x", map[string]any{"groups": []any{}}),
 		"spec.forceGroup.group":             forceNamed("x", "Not_a_name"),
+		"spec.resource":                     object("CachedResource", "x", map[string]any{"resource": "pods/status"}),
+		"spec.verbs[1]":                     object("CachedResource", "x", map[string]any{"resource": "pods", "verbs": []any{"get", "create"}}),
+		"spec.fieldIndexes[0]":              object("CachedResource", "x", map[string]any{"resource": "pods", "fieldIndexes": []any{".spec.nodeName"}}),
 	} {
 		resource := map[string]string{
 			"RateLimit": "ratelimits", "ClientClass": "clientclasses", "Switch": "switches", "UpstreamGroup": "upstreamgroups", "Route": "routes",
+			"CachedResource": "cachedresources",
 		}[o.GetKind()]
 		_, err := objects(t, f.admin(), resource).Create(t.Context(), o, metav1.CreateOptions{})
 		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), field) {

@@ -282,3 +282,7 @@ func timeout(t *testing.T) <-chan time.Time {
 	t.Cleanup(func() { timer.Stop() })
 	return timer.C
 }
+
+func cachedResourceNamed(name string) *unstructured.Unstructured {
+	return object("CachedResource", name, map[string]any{"resource": "pods"})
+}

@@ -88,6 +88,10 @@ func TestTables(t *testing.T) {
 		"groups": []any{"canary"}, "spill": []any{"main"}, "share": int64(5), "precedence": int64(10), "header": map[string]any{"name": "X-Canary", "values": []any{"yes"}},
 		"match": map[string]any{"clients": map[string]any{"classes": []any{"platform"}}, "requests": []any{map[string]any{"verbs": []any{"get"}, "resources": []any{"pods"}}}},
 	}))
+	create("cachedresources", cachedResourceNamed("pods"))
+	create("cachedresources", object("CachedResource", "jobs", map[string]any{
+		"group": "batch", "resource": "jobs", "verbs": []any{"list"}, "labelIndexes": []any{"app"}, "fieldIndexes": []any{"status.successful"}, "history": int64(100), "compressAbove": "0",
+	}))
 	status := `{"status":{"observedGeneration":1,"conditions":[{"type":"Active","status":"True","reason":"InForce","message":"","lastTransitionTime":"2026-11-23T12:00:00Z"}]}}`
 	do(t, f.admin(), "PATCH", base+"ratelimits/plain/status", status, "Content-Type", "application/merge-patch+json").into(t, &struct{}{})
 
@@ -108,6 +112,13 @@ func TestTables(t *testing.T) {
 		"routes": "NAME|PRECEDENCE|GROUPS|SPILL|SHARE|ACTIVE|AGE|\n" +
 			"all|#|main,bypass|<none>|100%|Unknown|age|\n" +
 			"canary|#|canary|main|5%|Unknown|age|\n",
+		"cachedresources": "NAME|RESOURCE|VERSION|VERBS|ACTIVE|AGE|\n" +
+			"jobs|jobs.batch|v1|list|Unknown|age|\n" +
+			"pods|pods|v1|get,list,watch|Unknown|age|\n",
+		"cachedresources/pods/live": "REPLICA|ENCODING|READY|OBJECTS|BYTES|MEMORY|RESOURCE-VERSION|WATCHERS|REASON|\n" +
+			"a|<none>|false|#|#|#|<none>|#|it is about to be read|\n" +
+			"b|JSON|true|#|#|#|77|#|connection refused|\n" +
+			"b|Protobuf|true|#|#|#|78|#|<none>|\n",
 		"ratelimits/plain/live": "REPLICA|RATE|ADMITTED/S|REFUSED/S|ADMITTED|REFUSED|INFLIGHT|BUCKETS|\na|5|4500m|1|#|#|#|#|\nb|5|0|0|#|#|#|#|\n",
 		"upstreamgroups/main/live": "REPLICA|SERVER|HEALTH|VERSION|LATENCY|INFLIGHT|LONGRUNNING|REQUESTS|FAILURES|\n" +
 			"a|https://10.0.0.1:6443|Down|<none>|0s|#|#|#|#|\n" +
@@ -122,6 +133,7 @@ func TestTables(t *testing.T) {
 		"ratelimits/rich":       `|list|pods,nodes,secrets,+1|agent=csi-*,"" priority=P3|`,
 		"upstreamgroups/bypass": `|https://10.0.1.1:6443*3,https://10.0.1.2:6443|`,
 		"routes/canary":         `|get|pods|class=platform|X-Canary=yes|`,
+		"cachedresources/jobs":  `|app|status.successful|0|100|`,
 	} {
 		if wide := printed(t, do(t, f.admin(), "GET", base+path, "", "Accept", asTable), true); !strings.HasSuffix(wide, want+"\n") {
 			t.Errorf("wide:\n%s", wide)
@@ -161,6 +173,39 @@ func (counters) Groups(_ context.Context, name string) ([]v1alpha1.GroupState, e
 			server("https://10.0.0.2:6443", v1alpha1.EndpointReady, "v1.37.2", 3*time.Millisecond),
 		}},
 	}, nil
+}
+
+// Caches answers for two replicas, in no order.
+func (counters) Caches(_ context.Context, name string) ([]v1alpha1.CacheState, error) {
+	if name == "broken" {
+		return nil, apierrors.NewServiceUnavailable("no replica answers")
+	}
+	return []v1alpha1.CacheState{
+		{Name: "b", Encodings: []v1alpha1.CachedEncoding{
+			{Encoding: v1alpha1.EncodingJSON, Ready: true, Objects: 3, ResourceVersion: "77", LastError: "connection refused"},
+			{Encoding: v1alpha1.EncodingProtobuf, Ready: true, Objects: 3, ResourceVersion: "78", Following: true, LastError: "connection refused"},
+		}},
+		{Name: "a", Reason: "it is about to be read"},
+	}, nil
+}
+
+func TestLiveStatesOfACachedResource(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Live = counters{} })
+	for _, name := range []string{"here", "broken"} {
+		if _, err := objects(t, f.admin(), "cachedresources").Create(t.Context(), cachedResourceNamed(name), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var live v1alpha1.CachedResourceLive
+	do(t, f.admin(), "GET", base+"cachedresources/here/live", "").into(t, &live)
+	if live.Kind != "CachedResourceLive" || live.Name != "here" || len(live.Replicas) != 2 || live.Replicas[0].Reason == "" || live.Replicas[1].Encodings[0].Objects != 3 {
+		t.Errorf("%+v", live)
+	}
+	for path, code := range map[string]int{"gone": 404, "broken": 503} {
+		if a := do(t, f.admin(), "GET", base+"cachedresources/"+path+"/live", ""); a.code != code {
+			t.Errorf("%s: %d %s", path, a.code, a.body)
+		}
+	}
 }
 
 func TestLiveStatesOfAGroup(t *testing.T) {
@@ -287,10 +332,12 @@ func TestOpenAPIExplainsFields(t *testing.T) {
 		"RateLimit": {
 			{"spec", "what may pass"}, {"match", "selects the requests that are counted"}, {"clients", "who sends the request"}, {"userAgents", "patterns for the client's name"},
 		},
-		"Switch":            {{"spec", "what stops"}, {"forceGroup", "sends requests to one group"}, {"group", "name of the UpstreamGroup"}},
-		"UpstreamGroup":     {{"spec", "which servers there are"}, {"servers", "are the kube-apiservers"}, {"weight", "its part of the requests"}},
-		"UpstreamGroupLive": {{"replicas", "the views of each gateway replica"}, {"endpoints", "its servers"}, {"health", "whether it gets requests"}},
-		"Route":             {{"spec", "who serves what"}, {"header", "the requests with a header"}, {"values", "any of them"}},
+		"Switch":             {{"spec", "what stops"}, {"forceGroup", "sends requests to one group"}, {"group", "name of the UpstreamGroup"}},
+		"UpstreamGroup":      {{"spec", "which servers there are"}, {"servers", "are the kube-apiservers"}, {"weight", "its part of the requests"}},
+		"UpstreamGroupLive":  {{"replicas", "the views of each gateway replica"}, {"endpoints", "its servers"}, {"health", "whether it gets requests"}},
+		"CachedResource":     {{"spec", "what is kept in memory"}, {"labelIndexes", "labels by which objects are found"}},
+		"CachedResourceLive": {{"replicas", "the caches of each gateway replica"}, {"encodings", "the encodings that the resource is kept in"}, {"since", "when that changed last"}},
+		"Route":              {{"spec", "who serves what"}, {"header", "the requests with a header"}, {"values", "any of them"}},
 	} {
 		at := schemas["io.asi.gateway.v1alpha1."+kind]
 		if len(at.GVK) != 1 || at.GVK[0].Version != "v1alpha1" {
@@ -328,7 +375,7 @@ func TestDiscovery(t *testing.T) {
 	for _, r := range resources[0].APIResources {
 		got[r.Name] = r
 	}
-	for name, short := range map[string]string{"ratelimits": "rl", "clientclasses": "cc", "switches": "sw", "upstreamgroups": "ug", "routes": "rt"} {
+	for name, short := range map[string]string{"ratelimits": "rl", "clientclasses": "cc", "switches": "sw", "upstreamgroups": "ug", "routes": "rt", "cachedresources": "cached"} {
 		r := got[name]
 		if r.Namespaced || len(r.ShortNames) != 1 || r.ShortNames[0] != short || len(r.Categories) != 1 || r.Categories[0] != "asi" {
 			t.Errorf("%s: %+v", name, r)
@@ -337,7 +384,7 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s has no status", name)
 		}
 	}
-	for name, kind := range map[string]string{"ratelimits/live": "RateLimitLive", "upstreamgroups/live": "UpstreamGroupLive"} {
+	for name, kind := range map[string]string{"ratelimits/live": "RateLimitLive", "upstreamgroups/live": "UpstreamGroupLive", "cachedresources/live": "CachedResourceLive"} {
 		if got[name].Kind != kind {
 			t.Errorf("%s: %+v", name, got[name])
 		}

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -16,6 +17,11 @@ const (
 	// DefaultSlowStart and DefaultFailback are those of an UpstreamGroup.
 	DefaultSlowStart = 10 * time.Second
 	DefaultFailback  = 30 * time.Second
+	// DefaultVersion, DefaultCompressAbove (in bytes) and DefaultHistory (in changes)
+	// are those of a CachedResource.
+	DefaultVersion       = "v1"
+	DefaultCompressAbove = 4 << 10
+	DefaultHistory       = 4096
 )
 
 // RegisterDefaults makes the scheme fill in what an object leaves out.
@@ -25,6 +31,7 @@ func RegisterDefaults(scheme *runtime.Scheme) error {
 	scheme.AddTypeDefaultingFunc(&Switch{}, func(o any) { SetDefaults_Switch(o.(*Switch)) })
 	scheme.AddTypeDefaultingFunc(&UpstreamGroup{}, func(o any) { SetDefaults_UpstreamGroup(o.(*UpstreamGroup)) })
 	scheme.AddTypeDefaultingFunc(&Route{}, func(o any) { SetDefaults_Route(o.(*Route)) })
+	scheme.AddTypeDefaultingFunc(&CachedResource{}, func(o any) { SetDefaults_CachedResource(o.(*CachedResource)) })
 	return nil
 }
 
@@ -53,6 +60,23 @@ func SetDefaults_UpstreamGroup(o *UpstreamGroup) {
 func SetDefaults_Route(o *Route) {
 	if o.Spec.Share == nil {
 		o.Spec.Share = ptr.To[int32](100)
+	}
+}
+
+// SetDefaults_CachedResource fills in what o leaves out. The fields stay out: they
+// are all that the resource has, which may become more.
+func SetDefaults_CachedResource(o *CachedResource) {
+	if o.Spec.Version == "" {
+		o.Spec.Version = DefaultVersion
+	}
+	if len(o.Spec.Verbs) == 0 {
+		o.Spec.Verbs = []CachedVerb{CachedGet, CachedList, CachedWatch}
+	}
+	if o.Spec.CompressAbove == nil {
+		o.Spec.CompressAbove = resource.NewQuantity(DefaultCompressAbove, resource.BinarySI)
+	}
+	if o.Spec.History == nil {
+		o.Spec.History = ptr.To[int32](DefaultHistory)
 	}
 }
 
@@ -87,5 +111,8 @@ func SetDefaults_Switch(o *Switch) {
 	}
 	if o.Spec.Type == SwitchReadOnly && o.Spec.ReadOnly == nil {
 		o.Spec.ReadOnly = &SwitchScope{}
+	}
+	if o.Spec.Type == SwitchServeStale && o.Spec.ServeStale == nil {
+		o.Spec.ServeStale = &SwitchScope{}
 	}
 }

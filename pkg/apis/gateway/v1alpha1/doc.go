@@ -1,6 +1,7 @@
 // Package v1alpha1 holds the kinds with which a gateway is governed: which
-// clients there are (ClientClass), what they may do (RateLimit), and what stops
-// at once in an emergency (Switch). All are cluster-scoped.
+// clients there are (ClientClass), what they may do (RateLimit), what stops at once
+// in an emergency (Switch), which kube-apiservers serve whom (UpstreamGroup, Route),
+// and what is answered from memory (CachedResource). All are cluster-scoped.
 //
 // The types are data without behaviour. They are served by pkg/apiserver,
 // checked by pkg/apis/gateway/validation and compiled by pkg/policy. There is one

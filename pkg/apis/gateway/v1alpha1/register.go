@@ -26,6 +26,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&Switch{}, &SwitchList{},
 		&UpstreamGroup{}, &UpstreamGroupList{}, &UpstreamGroupLive{},
 		&Route{}, &RouteList{},
+		&CachedResource{}, &CachedResourceList{}, &CachedResourceLive{},
 		&Flow{}, &FlowList{}, &LimitSimulation{}, &RequestExplanation{},
 	}
 	scheme.AddKnownTypes(SchemeGroupVersion, kinds...)

@@ -44,6 +44,12 @@ type SwitchSpec struct {
 	// +optional
 	ForceGroup *ForceGroup `json:"forceGroup,omitempty"`
 
+	// serveStale answers reads from memory while no kube-apiserver can be asked, also
+	// those that want the newest state; without it all of them. Answers say in a
+	// Warning since when nothing new is known.
+	// +optional
+	ServeStale *SwitchScope `json:"serveStale,omitempty"`
+
 	// duration is how long the switch is on, from its creation or from the last
 	// change of this field. Default 1h, at most 168h.
 	// +optional
@@ -66,6 +72,8 @@ const (
 	SwitchShedPriority SwitchType = "ShedPriority"
 	// SwitchForceGroup sends requests to one group.
 	SwitchForceGroup SwitchType = "ForceGroup"
+	// SwitchServeStale answers reads from memory while kube-apiservers are away.
+	SwitchServeStale SwitchType = "ServeStale"
 )
 
 // SwitchScope is which requests a switch is for.

@@ -6,6 +6,36 @@
 package v1alpha1
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CacheState) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CacheState"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CachedEncoding) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CachedEncoding"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CachedResource) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CachedResource"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CachedResourceList) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CachedResourceList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CachedResourceLive) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CachedResourceLive"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CachedResourceSpec) OpenAPIModelName() string {
+	return "io.asi.gateway.v1alpha1.CachedResourceSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ClientClass) OpenAPIModelName() string {
 	return "io.asi.gateway.v1alpha1.ClientClass"
 }

@@ -28,7 +28,7 @@ var (
 	modes           = sets.New(v1alpha1.ModeEnforce, v1alpha1.ModeDryRun, v1alpha1.ModeOff)
 	failurePolicies = sets.New(v1alpha1.FailShare, v1alpha1.FailAllow, v1alpha1.FailRefuse)
 	readModes       = sets.New(v1alpha1.ReadStrict, v1alpha1.ReadRelaxed)
-	switchTypes     = sets.New(v1alpha1.SwitchReadOnly, v1alpha1.SwitchFreeze, v1alpha1.SwitchShedPriority, v1alpha1.SwitchForceGroup)
+	switchTypes     = sets.New(v1alpha1.SwitchReadOnly, v1alpha1.SwitchFreeze, v1alpha1.SwitchShedPriority, v1alpha1.SwitchForceGroup, v1alpha1.SwitchServeStale)
 	sheddable       = sets.New(v1alpha1.PriorityP2, v1alpha1.PriorityP3, v1alpha1.PriorityP4)
 )
 
@@ -127,6 +127,7 @@ func ValidateSwitch(o *v1alpha1.Switch) field.ErrorList {
 		{"freeze", v1alpha1.SwitchFreeze, o.Spec.Freeze != nil},
 		{"shedPriority", v1alpha1.SwitchShedPriority, o.Spec.ShedPriority != nil},
 		{"forceGroup", v1alpha1.SwitchForceGroup, o.Spec.ForceGroup != nil},
+		{"serveStale", v1alpha1.SwitchServeStale, o.Spec.ServeStale != nil},
 	}
 	for _, member := range members {
 		switch path := spec.Child(member.name); {
@@ -145,6 +146,9 @@ func ValidateSwitch(o *v1alpha1.Switch) field.ErrorList {
 		if reflect.ValueOf(scope.Match).IsZero() {
 			errs = append(errs, field.Required(path.Child("match"), "an empty one would freeze the whole cluster, reads included; to stop all writes use type ReadOnly"))
 		}
+	}
+	if scope := o.Spec.ServeStale; scope != nil {
+		errs = append(errs, validateSwitchScope(scope, spec.Child("serveStale"))...)
 	}
 	if shed := o.Spec.ShedPriority; shed != nil {
 		errs = append(errs, oneOf(sheddable)(shed.Priority, spec.Child("shedPriority", "priority"))...)
