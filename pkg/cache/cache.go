@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/utils/clock"
 
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/selection"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/upstream"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
@@ -20,103 +21,190 @@ import (
 
 // Config is what a Cache is made of. All fields are needed.
 type Config struct {
-	// Resources are what is cached.
-	Resources []Resource
 	// Client reaches upstream as the gateway itself; the host of requests is ignored.
 	Client http.RoundTripper
 	// Authorizer asks the apiserver who may read. It remembers nothing itself.
 	Authorizer authorizer.Authorizer
 	// OutageTTL is for how long a permission holds that nobody can be asked about.
 	OutageTTL time.Duration
-	UserAgent string
-	Clock     clock.WithTicker
-	Log       *zap.Logger
-	Registry  prometheus.Registerer
+	// ServeStale tells whether an operator has allowed reads of the newest state to
+	// be answered with the last one that is known while upstream is away.
+	ServeStale func(*request.Attributes) bool
+	// MemoryLimit bounds the objects in memory, in bytes; 0 for no bound. A resource
+	// that does not fit is not cached.
+	MemoryLimit int64
+	// CheckEvery is how often the cache is compared with upstream; 0 for never.
+	CheckEvery time.Duration
+	UserAgent  string
+	Clock      clock.WithTicker
+	Log        *zap.Logger
+	Registry   prometheus.Registerer
 }
 
 // Cache answers reads. It is safe for concurrent use.
 type Cache struct {
-	config    Config
-	forms     forms
-	access    *access
-	revoked   *revocations
-	resources map[resourceKey]*resource
-	metrics   *metrics
-	// started has streams that are to be run.
-	started chan func(context.Context)
+	config  Config
+	forms   forms
+	access  *access
+	revoked *revocations
+	defined *definitions
+	writes  *writes
+	budget  budget
+	metrics *metrics
+
+	// wanted is what is to be cached, published what is: it is replaced by Run alone.
+	wanted    atomic.Pointer[[]*v1alpha1.CachedResource]
+	published atomic.Pointer[published]
+	// wake has a message when Run has something to do.
+	wake chan struct{}
+	mu   sync.Mutex
+	// starting are streams that Run is to run.
+	starting []func()
 }
 
-type resourceKey struct{ group, version, plural string }
-
-// resource is a cached resource with a stream for every encoding that was asked
-// for.
-type resource struct {
-	Resource
-	streams [2]atomic.Pointer[stream]
-	mu      sync.Mutex
+// published is what is cached. It is immutable.
+type published struct {
+	resources map[resourceKey]*resource
+	// reasons tell by the names of CachedResources why nothing is cached for them.
+	reasons map[string]string
 }
 
 // New returns a Cache that is empty until Run.
 func New(config Config) (*Cache, error) {
-	c := &Cache{config: config, resources: map[resourceKey]*resource{}, metrics: newMetrics(), started: make(chan func(context.Context), 2*len(config.Resources)+len(revoking))}
+	c := &Cache{config: config, budget: budget{limit: config.MemoryLimit}, writes: newWrites(), metrics: newMetrics(), wake: make(chan struct{}, 1)}
+	c.wanted.Store(new([]*v1alpha1.CachedResource))
+	c.published.Store(&published{})
 	c.revoked = newRevocations(c)
+	c.defined = newDefinitions(config.Clock, c.changed)
 	var err error
 	if c.access, err = newAccess(config.Authorizer, config.OutageTTL, config.Clock, c.revoked.followed); err != nil {
 		return nil, err
 	}
-	for _, r := range config.Resources {
-		c.resources[resourceKey{r.Group, r.Version, r.Plural}] = &resource{Resource: r}
-	}
 	c.metrics.register(config.Registry, c)
 	return c, nil
+}
+
+// Update has these resources cached, and no others. They have their defaults set,
+// and no two are for the same resource.
+func (c *Cache) Update(resources []*v1alpha1.CachedResource) {
+	c.wanted.Store(&resources)
+	c.changed()
+}
+
+func (c *Cache) changed() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Run follows upstream until ctx ends.
 func (c *Cache) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	c.revoked.start()
-	for _, r := range c.resources {
-		// Generated clients ask for it first.
-		c.stream(r, preferred(&r.Resource))
-	}
+	running.Go(func() { c.checks(ctx) })
 	ticker := c.config.Clock.NewTicker(time.Second)
 	defer ticker.Stop()
+	c.changed()
+	settling := false
 	for {
 		select {
 		case <-ctx.Done():
 			c.each(func(_ *resource, s *stream) { s.hub.End(context.Cause(ctx)) })
 			return
-		case run := <-c.started:
-			running.Go(func() { run(ctx) })
+		case <-c.wake:
+			settling = c.reconcile(ctx)
+			for _, run := range c.takeStarting() {
+				running.Go(run)
+			}
 		case <-ticker.C():
+			if settling {
+				c.changed()
+			}
 			now := c.config.Clock.Now()
-			c.each(func(_ *resource, s *stream) {
+			c.each(func(r *resource, s *stream) {
 				s.hub.Tick(now)
 				s.learned.tick()
+				s.proofs.tick()
+				if s.relaxed.due(now, s.proofs.newest.Load()) {
+					running.Go(func() {
+						defer s.relaxed.done()
+						s.prove(r.ctx, need{since: now, patient: true})
+					})
+				}
 			})
 		}
 	}
 }
 
-func preferred(r *Resource) wire.Encoding {
-	if r.Custom {
-		return wire.JSON
+// reconcile publishes what is wanted, as far as it is known: it starts what is new,
+// and ends what is not wanted any more or has become something else. It tells
+// whether it is to be called again although nothing changes.
+func (c *Cache) reconcile(ctx context.Context) (settling bool) {
+	before := c.published.Load()
+	next := &published{resources: map[resourceKey]*resource{}, reasons: map[string]string{}}
+	var fresh []*resource
+	for _, o := range *c.wanted.Load() {
+		key := keyOf(&o.Spec)
+		d, why, wait := c.define(ctx, key)
+		settling = settling || wait
+		if why != "" {
+			next.reasons[o.Name] = why
+			continue
+		}
+		r := before.resources[key]
+		if r == nil || !r.same(d, o) {
+			r = newResource(ctx, d, o)
+			fresh = append(fresh, r)
+		}
+		next.resources[key] = r
 	}
-	return wire.Protobuf
+	if len(fresh) > 0 {
+		// From the first resource on: nobody else needs the right to.
+		c.revoked.start(ctx)
+	}
+	for _, r := range fresh {
+		c.stream(r, preferred(&r.Resource))
+		c.config.Log.Info("caching", zap.String("resource", r.name()), zap.String("cachedResource", r.object))
+	}
+	c.published.Store(next)
+	for key, r := range before.resources {
+		if next.resources[key] != r {
+			c.config.Log.Info("not caching any more as before", zap.String("resource", r.name()), zap.String("cachedResource", r.object))
+			r.remove(errRemoved)
+		}
+	}
+	return settling
+}
+
+// define returns what is known of a resource, or why it cannot be cached; wait tells
+// that this changes with time alone.
+func (c *Cache) define(ctx context.Context, key resourceKey) (d definition, why string, wait bool) {
+	if r := builtinAt(key); r != nil {
+		return definition{Resource: *r}, "", false
+	}
+	if _, err := Cacheable(key.group, key.version, key.plural); err != nil {
+		return d, err.Error(), false
+	}
+	c.defined.follow(ctx, c)
+	return c.defined.find(key)
+}
+
+func (c *Cache) takeStarting() (runs []func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	runs, c.starting = c.starting, nil
+	return runs
 }
 
 func (c *Cache) each(do func(*resource, *stream)) {
-	for _, r := range c.resources {
-		for i := range r.streams {
-			if s := r.streams[i].Load(); s != nil {
-				do(r, s)
-			}
-		}
+	for _, r := range c.published.Load().resources {
+		r.each(func(s *stream, _ *monitor) { do(r, s) })
 	}
 }
 
-// stream returns that of an encoding, which is made when it is first asked for.
+// stream returns that of an encoding, which is made when it is first asked for. Of
+// a resource that has ended it is one that is never ready.
 func (c *Cache) stream(r *resource, encoding wire.Encoding) *stream {
 	if s := r.streams[encoding].Load(); s != nil {
 		return s
@@ -126,20 +214,30 @@ func (c *Cache) stream(r *resource, encoding wire.Encoding) *stream {
 	if s := r.streams[encoding].Load(); s != nil {
 		return s
 	}
-	s := newStream(&r.Resource, encoding, c.config.Clock)
-	s.probe = &prober{client: c.config.Client, resource: &r.Resource, encoding: encoding, userAgent: c.config.UserAgent}
-	s.restart = c.follow(&r.Resource, encoding, s)
+	ask := &asker{client: c.config.Client, resource: &r.Resource, encoding: encoding, userAgent: c.config.UserAgent}
+	s := newStream(&r.Resource, &r.settings, encoding, ask, c.config.Clock)
+	s.memory.of = &c.budget
+	s.restart = func(error) {}
+	if r.ended {
+		return s
+	}
+	m := newMonitor(s, c.config.Clock)
+	s.restart = c.follow(r.ctx, &r.Resource, encoding, m)
+	r.monitors[encoding].Store(m)
 	r.streams[encoding].Store(s)
 	return s
 }
 
-// follow has a sink fed, and returns how to start over.
-func (c *Cache) follow(r *Resource, encoding wire.Encoding, sink upstream.Sink) (restart func(error)) {
+// follow has a sink fed until ctx ends, and returns how to start over.
+func (c *Cache) follow(ctx context.Context, r *Resource, encoding wire.Encoding, sink upstream.Sink) (restart func(error)) {
 	s := upstream.New(upstream.Config{
 		Client: c.config.Client, Path: r.Path(), Kind: &r.Kind, Encoding: encoding, MaxObject: maxObject,
 		UserAgent: c.config.UserAgent, Clock: c.config.Clock, Log: c.config.Log,
 	}, sink)
-	c.started <- s.Run
+	c.mu.Lock()
+	c.starting = append(c.starting, func() { s.Run(ctx) })
+	c.mu.Unlock()
+	c.changed()
 	return s.Restart
 }
 
@@ -148,6 +246,9 @@ func (c *Cache) follow(r *Resource, encoding wire.Encoding, sink upstream.Sink) 
 func (c *Cache) Answer(ctx context.Context, r *http.Request, a *request.Attributes) (*Answer, Reason) {
 	answer, reason := c.answer(ctx, r, a)
 	c.metrics.count(a, reason)
+	if answer != nil && answer.outage {
+		c.metrics.countOutage(a)
+	}
 	return answer, reason
 }
 
@@ -157,8 +258,8 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if !a.IsResourceRequest || r.Method != http.MethodGet || (a.Verb != "get" && a.Verb != "list" && a.Verb != "watch") {
 		return nil, NoRead
 	}
-	res := c.resources[resourceKey{a.APIGroup, a.APIVersion, a.Resource}]
-	if res == nil || a.Subresource != "" {
+	res := c.published.Load().resources[resourceKey{a.APIGroup, a.APIVersion, a.Resource}]
+	if res == nil || a.Subresource != "" || !res.settings.answers(a.Verb) {
 		return nil, NotCached
 	}
 	namespace, name := a.Namespace, ""
@@ -209,28 +310,9 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	case !allowed:
 		return nil, Denied
 	}
+	if p.kind == newest {
+		p = c.freshness(s, a, p)
+	}
 	answer := &Answer{stream: s, form: form, selection: selected, point: p, query: &q, encoding: contentEncoding(r.Header)}
 	return answer.prepare(ctx, a.Verb, c.config.Clock.Now())
-}
-
-// Resources returns what is cached and how far it is, for people.
-func (c *Cache) Resources() (all []Status) {
-	c.each(func(r *resource, s *stream) {
-		snapshot := s.hub.Snapshot()
-		all = append(all, Status{
-			Resource: r.Resource, Encoding: s.encoding, Ready: s.ready.Load(), Objects: snapshot.Len(),
-			ResourceVersion: snapshot.ResourceVersion(), Watchers: s.hub.Watchers(),
-		})
-	})
-	return all
-}
-
-// Status is how far the cache is with a resource in one encoding.
-type Status struct {
-	Resource        Resource
-	Encoding        wire.Encoding
-	Ready           bool
-	Objects         int
-	ResourceVersion uint64
-	Watchers        int
 }

@@ -7,6 +7,11 @@
 // forwarded. So the cache never says no: whatever would be an error is left to the
 // apiserver, and so is everything that is not certain.
 //
+// What is cached is said by CachedResources and can change at any time (Update): the
+// set is published as a whole, and what goes out of it ends its watches between two
+// events. Custom resources are as their CustomResourceDefinition says, and begin anew
+// when that changes (definitions.go).
+//
 // # Who may read
 //
 // Every answer is authorised by the apiserver (SubjectAccessReview, with the
@@ -16,8 +21,26 @@
 // # How fresh
 //
 // A read that names a resource version, or "0", is served from what has been
-// reached. A strict one (no resource version) is served once the state has reached
-// a revision that upstream has told after the read had arrived (probe.go). Where
-// that rarely works, because other resources are written and this one is quiet,
-// strict reads are forwarded without a try.
+// reached. A strict one (no resource version) is served once there is a proof that
+// the state holds everything that was acknowledged before the read arrived
+// (proof.go): it has reached a revision that upstream has told since (probe.go); or,
+// where other resources are written and this one is quiet, a second watch has shown
+// that nothing is missing (fence.go). The latter takes a second, so it is for watches
+// that begin with the state, for huge lists, and for storms; other reads are
+// forwarded, the same ones together. Many reads share a proof, none is older than the
+// read (together.go). Clients of a class with Relaxed reads get what was proved up to
+// maxStaleness ago, but never from before their own last write (freshness.go).
+//
+// # When upstream is gone
+//
+// What may be stale is served on, with a Warning, as long as permissions hold that
+// nobody can be asked about (--outage-auth-ttl); strict reads are forwarded and fail,
+// unless a ServeStale switch is on. A state is never replaced by one from before it,
+// so nobody sees time go backwards when upstream is there again.
+//
+// # When the cache is wrong
+//
+// It is not, but now and then it is compared with upstream byte by byte, and dropped
+// if it differs (check.go). So it is when upstream's data cannot be understood, goes
+// backwards, or does not fit into memory (budget.go).
 package cache

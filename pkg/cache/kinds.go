@@ -1,6 +1,12 @@
 package cache
 
 import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/client-go/kubernetes/scheme"
+
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
 )
 
@@ -78,18 +84,56 @@ func count(name string, path []string, numbers ...int32) wire.Field {
 	return wire.Field{Name: name, Type: wire.Integer, Path: path, Numbers: numbers}
 }
 
-// Find returns the resource that is meant by its name in paths, or by name and
-// group like "deployments.apps".
-func Find(name string) (Resource, bool) {
-	for _, r := range builtin {
-		if name == r.Plural || name == r.Plural+"."+r.Group {
-			return r, true
+// builtinAt returns one of Kubernetes' own resources, nil if it is not among those
+// that can be cached.
+func builtinAt(key resourceKey) *Resource {
+	for i := range builtin {
+		if r := &builtin[i]; r.Group == key.group && r.Version == key.version && r.Plural == key.plural {
+			return r
 		}
 	}
-	return Resource{}, false
+	return nil
 }
 
-// Known are the names of all resources that Find finds.
+// Cacheable tells whether a resource can be cached: some of Kubernetes' own, and all
+// custom ones. Whether there is such a custom resource only the apiserver knows.
+func Cacheable(group, version, plural string) (custom bool, err error) {
+	switch {
+	case builtinAt(resourceKey{group, version, plural}) != nil:
+		return false, nil
+	case strings.Contains(group, ".") && !scheme.Scheme.IsGroupRegistered(group):
+		return true, nil
+	}
+	return false, fmt.Errorf("%s of %s cannot be cached; of Kubernetes' own resources these can: %s",
+		plural, groupVersion(group, version), strings.Join(Known(), ", "))
+}
+
+func groupVersion(group, version string) string {
+	if group == "" {
+		return version
+	}
+	return group + "/" + version
+}
+
+// versionName is what versions are usually called.
+var versionName = regexp.MustCompile(`^v[1-9][0-9]*((alpha|beta)[1-9][0-9]*)?$`)
+
+// ParseName reads how people name a resource: like "pods", "deployments.apps", or
+// with the version, which custom resources need, "widgets.v1.example.com".
+func ParseName(name string) (group, version, plural string, err error) {
+	for i := range builtin {
+		if r := &builtin[i]; name == r.Plural || name == r.name() {
+			return r.Group, r.Version, r.Plural, nil
+		}
+	}
+	if parts := strings.SplitN(name, ".", 3); len(parts) == 3 && versionName.MatchString(parts[1]) {
+		_, err := Cacheable(parts[2], parts[1], parts[0])
+		return parts[2], parts[1], parts[0], err
+	}
+	return "", "", "", fmt.Errorf("%q cannot be cached; %s can, and custom resources by a name like widgets.v1.example.com", name, strings.Join(Known(), ", "))
+}
+
+// Known are the names of Kubernetes' own resources that can be cached.
 func Known() (names []string) {
 	for _, r := range builtin {
 		names = append(names, r.name())

@@ -13,25 +13,24 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
 )
 
-const (
-	// compressAbove is the size of bodies that are kept compressed, in bytes.
-	compressAbove = 4 << 10
-	// historyEvents is how far back watches can begin, and states be asked for.
-	historyEvents = 4096
-	// maxObject bounds one object, in bytes: etcd takes 1.5 MiB of protobuf, which
-	// JSON can make several times as large.
-	maxObject = 16 << 20
-)
+// maxObject bounds one object, in bytes: etcd takes 1.5 MiB of protobuf, which JSON
+// can make several times as large.
+const maxObject = 16 << 20
 
 // stream is the state of a resource in one encoding, as upstream.Stream feeds it.
 type stream struct {
 	kind     *wire.Kind
 	encoding wire.Encoding
-	hub      *watch.Hub
-	probe    *prober
-	strict   strictness
-	learned  *learned
-	clock    clock.Clock
+	// compressAbove is the size of bodies that are kept compressed, in bytes.
+	compressAbove int
+	hub           *watch.Hub
+	asker         *asker
+	probe         *together
+	fence         *together
+	proofs        proofs
+	relaxed       relaxed
+	learned       *learned
+	clock         clock.WithTicker
 	// restart has everything read anew.
 	restart func(why error)
 
@@ -47,55 +46,75 @@ type stream struct {
 	bookmark atomic.Pointer[wire.BookmarkTemplate]
 	warnings atomic.Pointer[[]string]
 
-	// pending are the objects of a whole that is being read.
-	pending []*store.Object
+	// pending are the objects of a whole that is being read, and pendingSize how much
+	// memory they take. What does not fit is dropped at once, and refused at the end.
+	pending     []*store.Object
+	pendingSize int64
+	tooLarge    error
+	// memory is what the state takes of the budget.
+	memory share
 }
 
-func newStream(r *Resource, encoding wire.Encoding, clock clock.Clock) *stream {
-	indexes := []store.Index{store.NameIndex()}
-	if !r.Namespaced {
-		indexes = nil
-	}
-	for i := range r.Fields {
-		indexes = append(indexes, store.FieldIndex(i))
-	}
+func newStream(r *Resource, keep *settings, encoding wire.Encoding, ask *asker, clock clock.WithTicker) *stream {
 	s := &stream{
-		kind: &r.Kind, encoding: encoding, clock: clock,
-		hub: watch.NewHub(watch.NewFormats(&r.Kind, encoding), historyEvents, indexes...),
+		kind: &r.Kind, encoding: encoding, compressAbove: keep.compressAbove, clock: clock, asker: ask,
+		hub: watch.NewHub(watch.NewFormats(&r.Kind, encoding), keep.history, keep.indexes(r)...),
 	}
+	s.probe = &together{ask: ask.probe, clock: clock, pace: probePace}
+	s.fence = &together{ask: s.raiseFence, clock: clock}
 	s.learned = newLearned(s.hub)
 	s.disconnected.Store(clock.Now().UnixNano())
 	return s
 }
 
 func (s *stream) object(body []byte, meta *wire.Meta) *store.Object {
-	return store.NewObject(*meta, wire.NewBody(body, compressAbove), s.hub.Formats().Of(watch.Whole).ItemSize(len(body)))
+	return store.NewObject(*meta, wire.NewBody(body, s.compressAbove), s.hub.Formats().Of(watch.Whole).ItemSize(len(body)))
 }
 
 // Begin implements upstream.Sink.
-func (s *stream) Begin() { s.pending = nil }
+func (s *stream) Begin() { s.pending, s.pendingSize, s.tooLarge = nil, 0, nil }
 
 // Add implements upstream.Sink.
 func (s *stream) Add(body []byte, meta *wire.Meta) {
-	s.pending = append(s.pending, s.object(body, meta))
+	if s.tooLarge != nil {
+		return
+	}
+	o := s.object(body, meta)
+	s.pending = append(s.pending, o)
+	s.pendingSize += o.Memory()
+	// Until it is complete, what there was before is there, too.
+	if s.tooLarge = s.memory.resize(s.hub.Snapshot().Sum("", "").Memory + s.pendingSize); s.tooLarge != nil {
+		s.pending = nil
+	}
 }
 
 // Complete implements upstream.Sink.
 func (s *stream) Complete(rv uint64) error {
-	if rv < s.highest {
-		return fmt.Errorf("a whole at resource version %d after %d: upstream's history is another one", rv, s.highest)
+	if s.tooLarge != nil {
+		return s.tooLarge
+	}
+	if highest := max(s.highest, s.hub.Snapshot().ResourceVersion()); rv < highest {
+		return fmt.Errorf("a whole at resource version %d after %d: upstream's history is another one", rv, highest)
 	}
 	s.highest = rv
 	s.hub.Reset(rv, slices.Values(s.pending))
 	s.pending = nil
 	s.ready.Store(true)
-	return nil
+	return s.weigh()
 }
 
 // Apply implements upstream.Sink.
 func (s *stream) Apply(t wire.EventType, body []byte, meta *wire.Meta) error {
 	s.highest = max(s.highest, meta.ResourceVersion)
-	return s.hub.Apply(t, s.object(body, meta))
+	if err := s.hub.Apply(t, s.object(body, meta)); err != nil {
+		return err
+	}
+	return s.weigh()
+}
+
+// weigh takes from the budget what the state needs.
+func (s *stream) weigh() error {
+	return s.memory.resize(s.hub.Snapshot().Sum("", "").Memory)
 }
 
 // Bookmark implements upstream.Sink.
@@ -108,6 +127,10 @@ func (s *stream) Bookmark(rv uint64, body []byte) error {
 		s.bookmark.Store(template)
 	}
 	s.highest = max(s.highest, rv)
+	if rv < s.hub.Snapshot().ResourceVersion() {
+		// A fence, at an apiserver that is ahead of the stream's, has shown more.
+		return nil
+	}
 	return s.hub.Progress(rv)
 }
 
@@ -122,9 +145,12 @@ func (s *stream) Disconnected(error) {
 // Abandon implements upstream.Sink.
 func (s *stream) Abandon(error) {
 	s.ready.Store(false)
+	s.proofs.newest.Store(nil)
 	s.highest = 0
-	s.pending = nil
+	s.pending, s.pendingSize, s.tooLarge = nil, 0, nil
 	s.hub.Reset(0, none)
+	// Nothing fits in any budget.
+	_ = s.memory.resize(0)
 }
 
 // Warnings implements upstream.Sink.

@@ -58,7 +58,8 @@ type Field struct {
 	Name string
 	Type FieldType
 	// Path leads to it in JSON, by key; of an array on the way the first element
-	// is taken, but not in custom resources. A null is as if it were absent. It must not lead into the metadata.
+	// is taken, but not in custom resources. A null is as if it were absent. It must
+	// not lead into the metadata.
 	Path []string
 	// Numbers lead to it in protobuf; of a repeated field on the way the first is
 	// taken.
