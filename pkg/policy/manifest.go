@@ -145,9 +145,11 @@ func Validate(object runtime.Object) field.ErrorList {
 		return validation.ValidateUpstreamGroup(o)
 	case *v1alpha1.Route:
 		return validation.ValidateRoute(o)
+	case *v1alpha1.CachedResource:
+		return validation.ValidateCachedResource(o)
 	default:
 		return field.ErrorList{field.NotSupported(field.NewPath("kind"), object.GetObjectKind().GroupVersionKind().Kind,
-			[]string{"ClientClass", "RateLimit", "Route", "Switch", "UpstreamGroup"})}
+			[]string{"CachedResource", "ClientClass", "RateLimit", "Route", "Switch", "UpstreamGroup"})}
 	}
 }
 
@@ -178,7 +180,7 @@ func (p *manifestParser) decodeFault(node *yaml.Node, encoded []byte, err error)
 		path = "kind"
 	case runtime.IsNotRegisteredError(err):
 		path = "kind"
-		message = `want apiVersion "` + v1alpha1.SchemeGroupVersion.String() + `" and kind ClientClass, RateLimit, Route, Switch or UpstreamGroup`
+		message = `want apiVersion "` + v1alpha1.SchemeGroupVersion.String() + `" and kind CachedResource, ClientClass, RateLimit, Route, Switch or UpstreamGroup`
 		if !bytes.Contains(encoded, []byte(v1alpha1.SchemeGroupVersion.String()+`"`)) {
 			path = "apiVersion"
 		}
@@ -199,6 +201,7 @@ var unparsable = map[string]func([]byte) error{
 	"spec.slowStart":          func(b []byte) error { return new(metav1.Duration).UnmarshalJSON(b) },
 	"spec.failback":           func(b []byte) error { return new(metav1.Duration).UnmarshalJSON(b) },
 	"spec.reads.maxStaleness": func(b []byte) error { return new(metav1.Duration).UnmarshalJSON(b) },
+	"spec.compressAbove":      func(b []byte) error { return new(resource.Quantity).UnmarshalJSON(b) },
 	"spec.tls.caBundle":       func(b []byte) error { return json.Unmarshal(b, new([]byte)) },
 }
 

@@ -52,7 +52,7 @@ func TestInvalidPoliciesAreRefusedWithTheirPath(t *testing.T) {
 	for fault := range faults {
 		t.Errorf("unexpected: %s", fault)
 	}
-	if marks < 140 {
+	if marks < 170 {
 		t.Errorf("only %d invalid objects", marks)
 	}
 }

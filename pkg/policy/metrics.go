@@ -27,7 +27,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 func (m *metrics) observe(all *state, active map[string]*v1alpha1.Switch, nodes int) {
 	for kind, n := range map[string]int{
 		"ClientClass": len(all.Classes), "RateLimit": len(all.Limits), "Switch": len(active),
-		"UpstreamGroup": len(all.Groups), "Route": len(all.Routes),
+		"UpstreamGroup": len(all.Groups), "Route": len(all.Routes), "CachedResource": len(all.Cached),
 	} {
 		m.objects.WithLabelValues(kind).Set(float64(n))
 	}

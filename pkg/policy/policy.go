@@ -36,6 +36,13 @@ type router interface {
 	Update(groups []*v1alpha1.UpstreamGroup, routes []*v1alpha1.Route, forced []*v1alpha1.Switch)
 }
 
+// keeper is what answers reads from memory.
+type keeper interface {
+	// Update has these resources kept, and no others. They have their defaults set,
+	// and no two are for the same resource.
+	Update(resources []*v1alpha1.CachedResource)
+}
+
 // Config is what a Policy is made of. All fields are needed unless they say
 // otherwise.
 type Config struct {
@@ -45,6 +52,8 @@ type Config struct {
 	Limiter limiter
 	// Router follows UpstreamGroups, Routes and Switches of type ForceGroup.
 	Router router
+	// Cache follows CachedResources.
+	Cache keeper
 	// StateFile keeps the objects of the last snapshot.
 	StateFile string
 	// Nodes counts the nodes of the cluster.
@@ -66,6 +75,7 @@ type Policy struct {
 	switches *table[v1alpha1.Switch]
 	groups   *table[v1alpha1.UpstreamGroup]
 	routes   *table[v1alpha1.Route]
+	cached   *table[v1alpha1.CachedResource]
 	// wake has one message if something has changed since the last compilation.
 	wake chan struct{}
 
@@ -90,6 +100,7 @@ func New(config Config) (*Policy, error) {
 	p.switches = newTable[v1alpha1.Switch](p.changed)
 	p.groups = newTable[v1alpha1.UpstreamGroup](p.changed)
 	p.routes = newTable[v1alpha1.Route](p.changed)
+	p.cached = newTable[v1alpha1.CachedResource](p.changed)
 	config.Nodes.changed = p.changed
 
 	client := rest.CopyConfig(config.Client)
@@ -112,6 +123,7 @@ func New(config Config) (*Policy, error) {
 		p.switches.fill(saved.Switches)
 		p.groups.fill(saved.Groups)
 		p.routes.fill(saved.Routes)
+		p.cached.fill(saved.Cached)
 		p.compile()
 	}
 	return p, nil
@@ -142,6 +154,13 @@ func (p *Policy) Refuse(a *request.Attributes) *switches.Refusal {
 	return nil
 }
 
+// ServesStale tells whether a switch lets a classified read be answered from memory
+// while upstream is away, however old that is.
+func (p *Policy) ServesStale(a *request.Attributes) bool {
+	s := p.current.Load()
+	return s != nil && s.switches.ServesStale(a, p.config.Clock.Now)
+}
+
 func (p *Policy) changed() {
 	select {
 	case p.wake <- struct{}{}:
@@ -157,6 +176,7 @@ func (p *Policy) Run(ctx context.Context) error {
 	p.reflect(ctx, &running, "switches", &v1alpha1.Switch{}, p.switches)
 	p.reflect(ctx, &running, "upstreamgroups", &v1alpha1.UpstreamGroup{}, p.groups)
 	p.reflect(ctx, &running, "routes", &v1alpha1.Route{}, p.routes)
+	p.reflect(ctx, &running, "cachedresources", &v1alpha1.CachedResource{}, p.cached)
 	status := newStatusWriter(p)
 	running.Go(func() error {
 		status.run(ctx)
@@ -228,6 +248,7 @@ func (p *Policy) compile() bool {
 	p.nodes = p.config.Nodes.Count()
 	p.config.Limiter.Update(all.Limits, p.nodes)
 	p.config.Router.Update(all.Groups, all.Routes, forced(all.Switches))
+	p.config.Cache.Update(firsts(all.Cached))
 	p.current.Store(next)
 	p.logSwitches(all.Switches)
 	p.metrics.observe(all, p.active, p.nodes)
@@ -240,14 +261,14 @@ func (p *Policy) compile() bool {
 }
 
 // kindCount is how many kinds of policies there are.
-const kindCount = 5
+const kindCount = 6
 
 // objects returns the objects of all kinds, and how many kinds have been read
 // from the store.
 func (p *Policy) objects() (all *state, kinds int) {
 	all = &state{
 		Classes: counted(p.classes, &kinds), Limits: counted(p.limits, &kinds), Switches: counted(p.switches, &kinds),
-		Groups: counted(p.groups, &kinds), Routes: counted(p.routes, &kinds),
+		Groups: counted(p.groups, &kinds), Routes: counted(p.routes, &kinds), Cached: counted(p.cached, &kinds),
 	}
 	return all, kinds
 }
@@ -260,7 +281,8 @@ func counted[T any](t *table[T], kinds *int) []*T {
 	return objects
 }
 
-// compilable returns the objects that are valid, groups with their defaults.
+// compilable returns the objects that are valid, with their defaults where an older
+// gateway may have known fewer.
 func (p *Policy) compilable(all *state) *state {
 	groups := make([]*v1alpha1.UpstreamGroup, len(all.Groups))
 	for i, group := range all.Groups {
@@ -268,9 +290,15 @@ func (p *Policy) compilable(all *state) *state {
 		groups[i] = group.DeepCopy()
 		v1alpha1.SetDefaults_UpstreamGroup(groups[i])
 	}
+	cached := make([]*v1alpha1.CachedResource, len(all.Cached))
+	for i, resource := range all.Cached {
+		cached[i] = resource.DeepCopy()
+		v1alpha1.SetDefaults_CachedResource(cached[i])
+	}
 	return &state{
 		Classes: valid(p, "ClientClass", all.Classes), Limits: valid(p, "RateLimit", all.Limits), Switches: valid(p, "Switch", all.Switches),
 		Groups: valid(p, "UpstreamGroup", groups), Routes: valid(p, "Route", all.Routes),
+		Cached: valid(p, "CachedResource", cached),
 	}
 }
 

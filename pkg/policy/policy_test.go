@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -83,12 +84,36 @@ func (p *paths) are(said string) func() bool {
 	}
 }
 
+// keepers notes what a cache was given.
+type keepers struct {
+	mu   sync.Mutex
+	said string
+}
+
+func (k *keepers) Update(resources []*v1alpha1.CachedResource) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.said = ""
+	for _, r := range resources {
+		k.said += fmt.Sprintf(" %s=%s/%s/%s*%d", r.Name, r.Spec.Group, r.Spec.Version, r.Spec.Resource, *r.Spec.History)
+	}
+}
+
+func (k *keepers) has(said string) func() bool {
+	return func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.said == said
+	}
+}
+
 // bench is a running policy API and the policy that follows it.
 type bench struct {
 	*Policy
 	clock *clocktesting.FakeClock
 	rules *rules
 	paths *paths
+	cache *keepers
 	nodes *NodeCounter
 	logs  *observer.ObservedLogs
 	dir   string
@@ -129,11 +154,11 @@ func background(t *testing.T, run func(context.Context) error) {
 func newBench(t *testing.T, clock *clocktesting.FakeClock, client *rest.Config, dir string) *bench {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	b := &bench{clock: clock, rules: &rules{}, paths: &paths{}, logs: logs, dir: dir}
+	b := &bench{clock: clock, rules: &rules{}, paths: &paths{}, cache: &keepers{}, logs: logs, dir: dir}
 	b.nodes = NewNodeCounter(nil, filepath.Join(dir, "nodes"), 7, clock, zap.NewNop())
 	var err error
 	b.Policy, err = New(Config{
-		Client: client, Limiter: b.rules, Router: b.paths, StateFile: filepath.Join(dir, "policies.json"), Nodes: b.nodes,
+		Client: client, Limiter: b.rules, Router: b.paths, Cache: b.cache, StateFile: filepath.Join(dir, "policies.json"), Nodes: b.nodes,
 		Clock: clock, Log: zap.New(core), Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -149,6 +174,22 @@ func startBench(t *testing.T) *bench {
 	background(t, b.Run)
 	waitFor(t, func() bool { return b.Ready() == nil })
 	return b
+}
+
+// copyTo copies what is kept for the next run. Other files are being written.
+func (b *bench) copyTo(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range []string{"policies.json", "nodes"} {
+		data, err := os.ReadFile(filepath.Join(b.dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func waitFor(t *testing.T, condition func() bool) {
@@ -272,9 +313,7 @@ func TestPoliciesOfTheLastRunAreInForceWithoutTheStore(t *testing.T) {
 
 	// The first goes on writing; the second has its files as they are now.
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
-		t.Fatal(err)
-	}
+	b.copyTo(t, dir)
 	file = filepath.Join(dir, "policies.json")
 	later := newBench(t, b.clock, &rest.Config{Host: "http://127.0.0.1:1"}, dir)
 	a, err := request.NewParser().Parse(httptest.NewRequest("GET", "/version", nil))

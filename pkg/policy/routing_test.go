@@ -137,9 +137,7 @@ func TestGroupsOfTheLastRunAreInForceWithoutTheStore(t *testing.T) {
 		return err == nil && strings.Contains(string(data), "https://a:6443") && strings.Contains(string(data), "shift") && strings.Contains(string(data), `"all"`)
 	})
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
-		t.Fatal(err)
-	}
+	b.copyTo(t, dir)
 	if later := newBench(t, b.clock, &rest.Config{Host: "http://127.0.0.1:1"}, dir); !later.paths.are(all)() {
 		t.Errorf("the router has %q", later.paths.said)
 	}

@@ -13,15 +13,16 @@ import (
 // state is all policies: what is compiled, and what a gateway starts with while
 // its store is away. A file of an older gateway lacks kinds.
 type state struct {
-	Classes  []*v1alpha1.ClientClass   `json:"classes"`
-	Limits   []*v1alpha1.RateLimit     `json:"limits"`
-	Switches []*v1alpha1.Switch        `json:"switches"`
-	Groups   []*v1alpha1.UpstreamGroup `json:"upstreamGroups,omitempty"`
-	Routes   []*v1alpha1.Route         `json:"routes,omitempty"`
+	Classes  []*v1alpha1.ClientClass    `json:"classes"`
+	Limits   []*v1alpha1.RateLimit      `json:"limits"`
+	Switches []*v1alpha1.Switch         `json:"switches"`
+	Groups   []*v1alpha1.UpstreamGroup  `json:"upstreamGroups,omitempty"`
+	Routes   []*v1alpha1.Route          `json:"routes,omitempty"`
+	Cached   []*v1alpha1.CachedResource `json:"cachedResources,omitempty"`
 }
 
 func (s *state) empty() bool {
-	return len(s.Classes)+len(s.Limits)+len(s.Switches)+len(s.Groups)+len(s.Routes) == 0
+	return len(s.Classes)+len(s.Limits)+len(s.Switches)+len(s.Groups)+len(s.Routes)+len(s.Cached) == 0
 }
 
 // loadState returns nil if there is none.

@@ -25,6 +25,17 @@ import (
 // onlyValid fails if a router is given what is not valid.
 type onlyValid struct{ t *testing.T }
 
+// onlyValidCached is the same for a cache.
+type onlyValidCached struct{ t *testing.T }
+
+func (v onlyValidCached) Update(resources []*v1alpha1.CachedResource) {
+	for _, o := range resources {
+		if faults := Validate(o); len(faults) > 0 {
+			v.t.Errorf("in force, and invalid: %v", faults)
+		}
+	}
+}
+
 func (v onlyValid) Update(groups []*v1alpha1.UpstreamGroup, routes []*v1alpha1.Route, forced []*v1alpha1.Switch) {
 	check := func(object runtime.Object) {
 		if faults := Validate(object); len(faults) > 0 {
@@ -53,6 +64,7 @@ func FuzzStateOfTheLastRun(f *testing.F) {
 		Switches: []*v1alpha1.Switch{{ObjectMeta: name("s"), Spec: v1alpha1.SwitchSpec{Type: v1alpha1.SwitchReadOnly, Reason: "x", ReadOnly: &v1alpha1.SwitchScope{}}}},
 		Groups:   []*v1alpha1.UpstreamGroup{{ObjectMeta: name("main"), Spec: v1alpha1.UpstreamGroupSpec{Servers: []v1alpha1.UpstreamServer{{URL: "https://a"}}}}},
 		Routes:   []*v1alpha1.Route{{ObjectMeta: name("r"), Spec: v1alpha1.RouteSpec{Groups: []string{"main"}}}},
+		Cached:   []*v1alpha1.CachedResource{{ObjectMeta: name("pods"), Spec: v1alpha1.CachedResourceSpec{Resource: "pods"}}},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -73,7 +85,7 @@ func FuzzStateOfTheLastRun(f *testing.F) {
 			t.Fatal(err)
 		}
 		p, err := New(Config{
-			Client: &rest.Config{Host: "https://127.0.0.1:1"}, Limiter: l, Router: onlyValid{t}, StateFile: file,
+			Client: &rest.Config{Host: "https://127.0.0.1:1"}, Limiter: l, Router: onlyValid{t}, Cache: onlyValidCached{t}, StateFile: file,
 			Nodes: NewNodeCounter(nil, file+".nodes", 7, clock, zap.NewNop()),
 			Clock: clock, Log: zap.NewNop(), Registry: prometheus.NewRegistry(),
 		})

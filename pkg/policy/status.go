@@ -81,6 +81,12 @@ func (w *statusWriter) writeAll(ctx context.Context) {
 		w.setActive(updated, &updated.Status, routeCondition(o, groups))
 		w.write(ctx, updated, o.Status, updated.Status)
 	}
+	first := cachedAs(all.Cached)
+	for _, o := range all.Cached {
+		updated := o.DeepCopy()
+		w.setActive(updated, &updated.Status, cachedCondition(o, first))
+		w.write(ctx, updated, o.Status, updated.Status)
+	}
 	now := w.policy.config.Clock.Now()
 	for _, o := range all.Switches {
 		if o.Status.ExpiresAt != nil && now.Sub(o.Status.ExpiresAt.Time) > keepExpired {
@@ -133,6 +139,8 @@ func resourceOf(o runtime.Object) string {
 		return "upstreamgroups"
 	case *v1alpha1.Route:
 		return "routes"
+	case *v1alpha1.CachedResource:
+		return "cachedresources"
 	default:
 		return "ratelimits"
 	}
