@@ -21,6 +21,7 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/auth"
 	"github.com/asi-gateway/asi-gateway/pkg/cache"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
@@ -45,7 +46,7 @@ type cluster struct {
 	frontProxy    bool
 	frontProxies  *auth.FrontProxies
 	clientCA      dynamiccertificates.CAContentProvider
-	// cache is nil if nothing is cached.
+	// cache has what CachedResources say; nothing without any.
 	cache      *cache.Cache
 	kube       kubernetes.Interface
 	kubeConfig *rest.Config
@@ -82,7 +83,7 @@ func newCluster(o *options, logger *zap.Logger, registry prometheus.Registerer) 
 	if err := c.judge(o, registry); err != nil {
 		return nil, err
 	}
-	return c, c.remember(o, logger, registry)
+	return c, nil
 }
 
 // loadKubeconfig reads the gateway's credential; without a file, the one of its
@@ -243,19 +244,17 @@ func (c *cluster) judge(o *options, registry prometheus.Registerer) error {
 	return err
 }
 
-// remember makes the cache.
-func (c *cluster) remember(o *options, logger *zap.Logger, registry prometheus.Registerer) error {
-	resources, err := parseResources(o.cacheResources)
-	if err != nil || len(resources) == 0 {
-		return err
-	}
+// remember makes the cache. Policies say what it keeps, and servesStale what they
+// allow.
+func (c *cluster) remember(o *options, servesStale func(*request.Attributes) bool, logger *zap.Logger, registry prometheus.Registerer) error {
 	// The cache remembers permissions itself.
 	judge, err := auth.NewAuthorizer(c.kube, 0)
 	if err != nil {
 		return err
 	}
 	c.cache, err = cache.New(cache.Config{
-		Resources: resources, Client: c.upstream.OwnRequests(), Authorizer: judge, OutageTTL: o.outageAuthTTL,
+		Client: c.upstream.OwnRequests(), Authorizer: judge, OutageTTL: o.outageAuthTTL, ServeStale: servesStale,
+		MemoryLimit: o.cacheMemoryLimit.Value(), CheckEvery: o.cacheCheckEvery,
 		UserAgent: c.kubeConfig.UserAgent, Clock: clock.RealClock{}, Log: logger.Named("cache"), Registry: registry,
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/asi-gateway/asi-gateway/pkg/proxy"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 // gateway is the process: listeners in front of one cluster.
@@ -48,8 +49,12 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPolicies(o, c, logger, registry)
-	if err != nil {
+	var p *policies
+	servesStale := func(a *request.Attributes) bool { return p.policy.ServesStale(a) }
+	if err := c.remember(o, servesStale, logger, registry); err != nil {
+		return nil, err
+	}
+	if p, err = newPolicies(o, c, logger, registry); err != nil {
 		return nil, err
 	}
 	g := &gateway{options: o, logger: logger, cluster: c, policies: p, background: c.background}
@@ -76,6 +81,7 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 		API:            p.handler(),
 		FrontProxies:   c.frontProxies,
 		Discovery:      p.discovery,
+		Cache:          c.cache,
 		Log:            logger,
 		Registry:       registry,
 		Clock:          clock.RealClock{},
@@ -88,9 +94,6 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 
 		ProxyProtocolFrom: loadBalancers,
 		GoawayChance:      o.goawayChance,
-	}
-	if c.cache != nil {
-		serverOptions.Cache = c.cache
 	}
 	g.server = proxy.New(serverOptions)
 	return g, nil

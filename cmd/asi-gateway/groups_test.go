@@ -43,11 +43,17 @@ func (r *fixedRouter) Explain(*request.Attributes) (string, string, bool) {
 	return r.route, r.group, r.refused
 }
 
+// fixedCache always says the same.
+type fixedCache map[string]v1alpha1.CacheState
+
+func (c fixedCache) Update([]*v1alpha1.CachedResource)    {}
+func (c fixedCache) Live() map[string]v1alpha1.CacheState { return c }
+
 // newTestPolicies are on a store of their own.
 func newTestPolicies(t *testing.T, r router) (*policies, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	p := &policies{options: newOptions(), log: zap.New(core), router: r, flows: flows.NewRecorder(clock.RealClock{})}
+	p := &policies{options: newOptions(), log: zap.New(core), router: r, cache: fixedCache{"pods": {Reason: "is being tested"}}, flows: flows.NewRecorder(clock.RealClock{})}
 	p.options.replicaName = "a"
 	var err error
 	if p.limiter, err = limiter.New(limiter.Config{Clock: clock.RealClock{}}); err != nil {
@@ -70,7 +76,7 @@ func newTestPolicies(t *testing.T, r router) (*policies, *observer.ObservedLogs)
 	})
 	p.nodes = policy.NewNodeCounter(nil, filepath.Join(t.TempDir(), "nodes"), 0, clock.RealClock{}, zap.NewNop())
 	p.policy, err = policy.New(policy.Config{
-		Client: p.api.ClientConfig(), Limiter: p.limiter, Router: r, StateFile: filepath.Join(t.TempDir(), "policies.json"), Nodes: p.nodes,
+		Client: p.api.ClientConfig(), Limiter: p.limiter, Router: r, Cache: p.cache, StateFile: filepath.Join(t.TempDir(), "policies.json"), Nodes: p.nodes,
 		Clock: clock.RealClock{}, Log: zap.NewNop(), Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {

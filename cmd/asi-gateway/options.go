@@ -15,8 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-
-	"github.com/asi-gateway/asi-gateway/pkg/cache"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // maxGoawayChance is kube-apiserver's: beyond it clients do little but connect.
@@ -54,7 +53,9 @@ type options struct {
 	replicaName     string
 	nodeCount       int
 
-	cacheResources []string
+	cacheResources   []string
+	cacheMemoryLimit resource.QuantityValue
+	cacheCheckEvery  time.Duration
 
 	tokenTTL      time.Duration
 	outageAuthTTL time.Duration
@@ -82,6 +83,8 @@ func newOptions() *options {
 		etcdPrefix:      "/asi-gateway",
 		defaultPolicies: true,
 		replicaName:     replicaName(),
+
+		cacheCheckEvery: time.Hour,
 
 		tokenTTL:       10 * time.Second,
 		outageAuthTTL:  10 * time.Minute,
@@ -130,7 +133,10 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Lookup("replica-name").DefValue = ""
 	f.IntVar(&o.nodeCount, "node-count", o.nodeCount, "nodes that limits per node are computed with until nodes could be counted")
 
-	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,nodes,deployments.apps (default: none)")
+	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,nodes,deployments.apps,widgets.v1.example.com: CachedResources that are made once; from then on the objects count (default: none)")
+
+	f.Var(&o.cacheMemoryLimit, "cache-memory-limit", "`BYTES` that cached objects may take, like 4Gi; a resource that does not fit is not cached. What answers need comes on top, about a quarter as much (default: no limit)")
+	f.DurationVar(&o.cacheCheckEvery, "cache-check-interval", o.cacheCheckEvery, "about how often what is cached is compared with a kube-apiserver, byte by byte; 0 never does. What differs is dropped, and counted in asi_gateway_cache_checks_total")
 
 	f.DurationVar(&o.tokenTTL, "authentication-token-ttl", o.tokenTTL, "how long a bearer token that was reviewed is taken as good")
 	f.DurationVar(&o.outageAuthTTL, "outage-auth-ttl", o.outageAuthTTL, "how long the last positive review of a token, and the last permission to read from the cache, hold while no kube-apiserver can be asked")
@@ -204,12 +210,15 @@ func (o *options) validate() error {
 			fault("%s: %w", flag, err)
 		}
 	}
+	if o.cacheMemoryLimit.Sign() < 0 {
+		fault("--cache-memory-limit: %s is negative", &o.cacheMemoryLimit)
+	}
 	if _, err := parseResources(o.cacheResources); err != nil {
 		fault("--cache-resources: %w", err)
 	}
 	for flag, d := range map[string]time.Duration{
 		"--authentication-token-ttl": o.tokenTTL, "--outage-auth-ttl": o.outageAuthTTL,
-		"--shutdown-delay-duration": o.shutdownDelay, "--shutdown-grace-period": o.shutdownGrace,
+		"--cache-check-interval": o.cacheCheckEvery, "--shutdown-delay-duration": o.shutdownDelay, "--shutdown-grace-period": o.shutdownGrace,
 	} {
 		if d < 0 {
 			fault("%s: %s is negative", flag, d)
@@ -251,21 +260,6 @@ func parseServers(servers []string) ([]*url.URL, error) {
 		urls = append(urls, u)
 	}
 	return urls, nil
-}
-
-func parseResources(names []string) ([]cache.Resource, error) {
-	var resources []cache.Resource
-	for _, name := range names {
-		if name == "" {
-			continue
-		}
-		resource, ok := cache.Find(name)
-		if !ok {
-			return nil, fmt.Errorf("%q cannot be cached; %s can", name, strings.Join(cache.Known(), ", "))
-		}
-		resources = append(resources, resource)
-	}
-	return resources, nil
 }
 
 func parseRanges(cidrs []string) ([]netip.Prefix, error) {

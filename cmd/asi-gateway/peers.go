@@ -33,6 +33,7 @@ const (
 type note struct {
 	Limits map[string]v1alpha1.LimitCounters `json:"limits"`
 	Groups map[string]v1alpha1.GroupState    `json:"groups"`
+	Caches map[string]v1alpha1.CacheState    `json:"caches"`
 	Flows  []v1alpha1.Flow                   `json:"flows"`
 }
 
@@ -70,7 +71,7 @@ func (p *policies) publishOnce(ctx context.Context, peers *apiserver.Peers) erro
 }
 
 func (p *policies) own() note {
-	return note{Limits: p.limiter.LiveAll(), Groups: p.router.LiveGroups(), Flows: p.flows.List(time.Now())}
+	return note{Limits: p.limiter.LiveAll(), Groups: p.router.LiveGroups(), Caches: p.cache.Live(), Flows: p.flows.List(time.Now())}
 }
 
 // all returns the notes of all gateways, this one's fresh. Without the store it
@@ -136,6 +137,18 @@ func (p *policies) Groups(ctx context.Context, name string) ([]v1alpha1.GroupSta
 	var states []v1alpha1.GroupState
 	for replica, n := range p.all(ctx) {
 		if s, ok := n.Groups[name]; ok {
+			s.Name = replica
+			states = append(states, s)
+		}
+	}
+	return states, nil
+}
+
+// Caches implements apiserver.Live.
+func (p *policies) Caches(ctx context.Context, name string) ([]v1alpha1.CacheState, error) {
+	var states []v1alpha1.CacheState
+	for replica, n := range p.all(ctx) {
+		if s, ok := n.Caches[name]; ok {
 			s.Name = replica
 			states = append(states, s)
 		}

@@ -20,6 +20,7 @@ func FuzzNote(f *testing.F) {
 	whole, err := note{
 		Limits: map[string]v1alpha1.LimitCounters{"a": {Admitted: 1, Rate: resource.MustParse("2")}},
 		Groups: map[string]v1alpha1.GroupState{"main": {InFlight: 3}},
+		Caches: map[string]v1alpha1.CacheState{"pods": {Encodings: []v1alpha1.CachedEncoding{{Encoding: v1alpha1.EncodingJSON, Objects: 7}}}},
 		Flows:  []v1alpha1.Flow{{Requests: 4, BytesPerRequest: 5, PerSecond: resource.MustParse("0.5"), P99: &metav1.Duration{Duration: time.Second}}},
 	}.encode()
 	if err != nil {
@@ -57,5 +58,13 @@ func TestNoteThatAsksForGigabytesIsNotRead(t *testing.T) {
 	data := binary.AppendUvarint(nil, maxNoteBytes+1)
 	if _, err := decodeNote(append(data, 0, 0)); err == nil {
 		t.Error("it was read")
+	}
+}
+
+func TestStatesOfACachedResourceHaveTheReplicasName(t *testing.T) {
+	p, _ := newTestPolicies(t, &fixedRouter{})
+	states, err := p.Caches(t.Context(), "pods")
+	if err != nil || len(states) != 1 || states[0].Name != "a" || states[0].Reason != "is being tested" {
+		t.Errorf("%+v, %v", states, err)
 	}
 }

@@ -42,6 +42,8 @@ const (
 	defaultsName = "default-policies"
 	// groupsName is the same for the UpstreamGroups of the flags.
 	groupsName = "upstream-groups"
+	// cachedName is the beginning of the same for each CachedResource of the flag.
+	cachedName = "cached-resource-"
 )
 
 // policies is what operators have decided: the API in which they say it, and the
@@ -62,6 +64,9 @@ type policies struct {
 	// router follows the groups, of which the flags name some.
 	router  router
 	flagged []*v1alpha1.UpstreamGroup
+	// cache follows the CachedResources, of which a flag names some.
+	cache         cached
+	flaggedCached []*v1alpha1.CachedResource
 	// seeds are the policies that are made if they are not there.
 	seeds []runtime.Object
 
@@ -72,9 +77,12 @@ type policies struct {
 func newPolicies(o *options, c *cluster, logger *zap.Logger, registry *prometheus.Registry) (*policies, error) {
 	p := &policies{
 		options: o, log: logger, flows: flows.NewRecorder(clock.RealClock{}), failed: make(chan error, 1),
-		router: c.upstream, flagged: c.groups(),
+		router: c.upstream, flagged: c.groups(), cache: c.cache,
 	}
 	var err error
+	if p.flaggedCached, err = parseResources(o.cacheResources); err != nil {
+		return nil, fmt.Errorf("--cache-resources: %w", err)
+	}
 	if o.policyDir != "" {
 		if p.seeds, err = policy.ReadDir(o.policyDir); err != nil {
 			return nil, fmt.Errorf("--policy-dir:\n%w", err)
@@ -120,6 +128,7 @@ func newPolicies(o *options, c *cluster, logger *zap.Logger, registry *prometheu
 		Client:    p.api.ClientConfig(),
 		Limiter:   p.limiter,
 		Router:    p.router,
+		Cache:     p.cache,
 		StateFile: filepath.Join(o.dataDir, "policies.json"),
 		Nodes:     p.nodes,
 		Clock:     clock.RealClock{},
@@ -235,9 +244,10 @@ func (p *policies) follow(ctx context.Context) {
 	}
 }
 
-// seed makes the policies of files, and in a new store the default ones and the
-// groups of the flags. What operators have changed or deleted stays so; but a file
-// is an operator's word, and what it says is made again at every start.
+// seed makes the policies of files, and in a new store the default ones, and the
+// groups and cached resources of the flags. What operators have changed or deleted
+// stays so; but a file is an operator's word, and what it says is made again at every
+// start.
 func (p *policies) seed(ctx context.Context) {
 	for {
 		err := p.trySeed(ctx)
@@ -260,6 +270,9 @@ func (p *policies) trySeed(ctx context.Context) error {
 	if err := p.seedGroups(ctx); err != nil {
 		return err
 	}
+	if err := p.seedCached(ctx); err != nil {
+		return err
+	}
 	if p.options.defaultPolicies {
 		err := p.api.Once(ctx, defaultsName, func(ctx context.Context) error {
 			objects, err := policy.Defaults()
@@ -275,7 +288,10 @@ func (p *policies) trySeed(ctx context.Context) error {
 	if err := p.create(ctx, "policies of --policy-dir made", p.seeds); err != nil {
 		return err
 	}
-	return p.compareGroups(ctx)
+	if err := p.compareGroups(ctx); err != nil {
+		return err
+	}
+	return p.compareCached(ctx)
 }
 
 func (p *policies) create(ctx context.Context, what string, objects []runtime.Object) error {
