@@ -94,7 +94,7 @@ func (c *cli) similar(ctx context.Context, err error) string {
 	}
 	resource, name := status.Status().Details.Kind, status.Status().Details.Name
 	how, known := map[string]string{
-		rateLimits: "limits", clientClasses: "classes", switches: "switch list", upstreamGroups: "route status", routes: "route list",
+		rateLimits: "limits", clientClasses: "classes", switches: "switch list", upstreamGroups: "route status", routes: "route list", cachedResources: "cache",
 	}[resource]
 	if !known {
 		return ""

@@ -26,6 +26,7 @@ const (
 	switches            = "switches"
 	upstreamGroups      = "upstreamgroups"
 	routes              = "routes"
+	cachedResources     = "cachedresources"
 	flowsResource       = "flows"
 	limitSimulations    = "limitsimulations"
 	requestExplanations = "requestexplanations"
@@ -33,7 +34,7 @@ const (
 
 // singular is how one object is called, as kubectl does it.
 var singular = map[string]string{
-	rateLimits: "ratelimit", clientClasses: "clientclass", switches: "switch", upstreamGroups: "upstreamgroup", routes: "route",
+	rateLimits: "ratelimit", clientClasses: "clientclass", switches: "switch", upstreamGroups: "upstreamgroup", routes: "route", cachedResources: "cachedresource",
 }
 
 func ref(resource, name string) string {

@@ -52,6 +52,7 @@ type gateway struct {
 	config   string
 	counters map[string][]v1alpha1.LimitCounters
 	states   map[string][]v1alpha1.GroupState
+	caches   map[string][]v1alpha1.CacheState
 
 	// before sees every request first, and answers it if it returns true.
 	before atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
@@ -232,6 +233,33 @@ func (g *gateway) Groups(_ context.Context, name string) ([]v1alpha1.GroupState,
 	return g.states[name], nil
 }
 
+// Caches implements apiserver.Live.
+func (g *gateway) Caches(_ context.Context, name string) ([]v1alpha1.CacheState, error) {
+	return g.caches[name], nil
+}
+
+// memory is what two replicas have of pods, widgets and others: one of them cannot
+// follow pods at the moment.
+func (g *gateway) memory() {
+	at := func(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(-d)) }
+	failed := at(20 * time.Second)
+	pods := v1alpha1.CachedEncoding{
+		Encoding: v1alpha1.EncodingProtobuf, Ready: true, Since: at(3 * time.Hour), Objects: 50000, Bytes: 315 << 20, Memory: 92 << 20, ResourceVersion: "812345", Watchers: 4980, Following: true,
+	}
+	deaf := pods
+	deaf.Following, deaf.LastError, deaf.LastErrorAt = false, "dial tcp 10.0.0.1:6443: connect: connection refused\x1b[31m", &failed
+	text := pods
+	text.Encoding, text.Bytes, text.Memory, text.Watchers, text.LastError, text.LastErrorAt = v1alpha1.EncodingJSON, 390<<20, 99<<20, 12, "http2: client connection lost", &failed
+	loading := v1alpha1.CachedEncoding{Encoding: v1alpha1.EncodingJSON, Since: at(2 * time.Second)}
+	state := func(replica, reason string, encodings ...v1alpha1.CachedEncoding) v1alpha1.CacheState {
+		return v1alpha1.CacheState{Name: replica, ObservedAt: metav1.NewMicroTime(now), Reason: reason, Encodings: encodings}
+	}
+	g.caches = map[string][]v1alpha1.CacheState{
+		"pods":                {state("b", "", deaf), state("a", "", text, pods)},
+		"widgets.example.com": {state("a", "there is no CustomResourceDefinition widgets.example.com"), state("b", "", loading)},
+	}
+}
+
 // seen makes what a replica sees of a group.
 func (g *gateway) seen(group, replica string, state v1alpha1.GroupState, endpoints ...v1alpha1.EndpointState) {
 	state.Name, state.ObservedAt, state.Endpoints = replica, metav1.NewMicroTime(now), endpoints
@@ -317,6 +345,8 @@ func resourceOf(t *testing.T, o runtime.Object) (resource, name string) {
 		return "upstreamgroups", o.Name
 	case *v1alpha1.Route:
 		return "routes", o.Name
+	case *v1alpha1.CachedResource:
+		return "cachedresources", o.Name
 	}
 	t.Fatalf("%T", o)
 	return "", ""

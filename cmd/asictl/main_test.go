@@ -23,12 +23,14 @@ import (
 )
 
 func TestSessions(t *testing.T) {
-	for _, name := range []string{"limits", "try", "switch", "route", "look", "errors"} {
+	for _, name := range []string{"limits", "try", "switch", "route", "cache", "look", "errors"} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
 			g.seed(t, "testdata/policies.yaml")
 			g.seed(t, "testdata/routing.yaml")
+			g.seed(t, "testdata/caching.yaml")
 			g.upstream()
+			g.memory()
 			g.counted("list-pods", "a", "2", "1.26", "30", 1)
 			g.counted("list-pods", "b", "2", "2", "15.55", 0)
 			g.counted("kubelet-status", "a", "2k", "950", "0", 12)
@@ -184,6 +186,18 @@ func TestStatusWithoutGroupsSaysSo(t *testing.T) {
 	}
 }
 
+func TestCacheThatIsOffSaysHowToTurnItOn(t *testing.T) {
+	g := newGateway(t)
+	t.Setenv("KUBECONFIG", g.config)
+	got := g.run(t, "", "cache")
+	if got.code != exitOK || got.out != "" || !strings.Contains(got.err, "note: the cache is off: all reads are forwarded. Make CachedResources") {
+		t.Errorf("%v", got)
+	}
+	if got := g.run(t, "", "cache", "-o", "json"); got.code != exitOK || !strings.Contains(got.out, `"items": []`) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestRecommendationsAreValidPolicies(t *testing.T) {
 	g := newGateway(t)
 	g.traffic(t)
@@ -230,6 +244,7 @@ func TestGatewayThatCannotAnswer(t *testing.T) {
 	g := newGateway(t)
 	g.seed(t, "testdata/policies.yaml")
 	g.seed(t, "testdata/routing.yaml")
+	g.seed(t, "testdata/caching.yaml")
 	t.Setenv("KUBECONFIG", g.config)
 	for _, tc := range []struct {
 		name   string
@@ -259,6 +274,13 @@ func TestGatewayThatCannotAnswer(t *testing.T) {
 			}
 			return false
 		}, []string{"route", "status", "-o", "json"}, exitFailed, "error: no replica answers"},
+		{"no caches", func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "/live") {
+				status(w, http.StatusServiceUnavailable, "ServiceUnavailable", "no replica answers")
+				return true
+			}
+			return false
+		}, []string{"cache"}, exitOK, "note: what the replicas have in memory cannot be read: no replica answers"},
 		{"a gateway without routes", func(w http.ResponseWriter, r *http.Request) bool {
 			http.Error(w, "404 page not found", http.StatusNotFound)
 			return true

@@ -81,7 +81,7 @@ var (
 	allBucketKeys  = []v1alpha1.BucketKey{v1alpha1.PerUserAgent, v1alpha1.PerUser, v1alpha1.PerNamespace, v1alpha1.PerSourceIP}
 	allListScopes  = []v1alpha1.ListScope{v1alpha1.ListScopeCluster, v1alpha1.ListScopeNamespace}
 	allListShapes  = []v1alpha1.ListShape{v1alpha1.ListShapeUnbounded, v1alpha1.ListShapeRV0, v1alpha1.ListShapeSelector, v1alpha1.ListShapePaginated}
-	allSwitchTypes = []v1alpha1.SwitchType{v1alpha1.SwitchReadOnly, v1alpha1.SwitchFreeze, v1alpha1.SwitchShedPriority, v1alpha1.SwitchForceGroup}
+	allSwitchTypes = []v1alpha1.SwitchType{v1alpha1.SwitchReadOnly, v1alpha1.SwitchFreeze, v1alpha1.SwitchShedPriority, v1alpha1.SwitchForceGroup, v1alpha1.SwitchServeStale}
 	allPriorities  = []v1alpha1.Priority{v1alpha1.PriorityP0, v1alpha1.PriorityP1, v1alpha1.PriorityP2, v1alpha1.PriorityP3, v1alpha1.PriorityP4}
 	sheddable      = allPriorities[2:]
 	allVerbs       = []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}

@@ -16,8 +16,8 @@ func (c *cli) root() *cobra.Command {
 		Use:   c.program.file,
 		Short: "Govern a gateway: limits, switches, routes, and what is going on",
 		Long: `Governs a gateway: what clients may do (limits), who they are (classes), what
-stops at once (switch), which kube-apiservers serve them (route), and what is going
-on (top, explain).
+stops at once (switch), which kube-apiservers serve them (route), what is answered
+from memory (cache), and what is going on (top, explain).
 
 It speaks to the gateway's own API only, and works while every kube-apiserver is
 dead. The kubeconfig's server must be a gateway, or use --server.`,
@@ -49,7 +49,7 @@ dead. The kubeconfig's server must be a gateway, or use --server.`,
 	}
 	c.connection.bind(root)
 	root.AddCommand(
-		c.limitsCommand(), c.classesCommand(), c.switchCommand(), c.routeCommand(), c.topCommand(), c.explainCommand(),
+		c.limitsCommand(), c.classesCommand(), c.switchCommand(), c.routeCommand(), c.cacheCommand(), c.topCommand(), c.explainCommand(),
 		c.versionCommand(), c.completionCommand(), c.optionsCommand(),
 	)
 	root.SetUsageTemplate(usageTemplate)

@@ -43,7 +43,7 @@ type switchFlags struct {
 
 func (f *switchFlags) bind(c *cli, command *cobra.Command) {
 	flags := command.Flags()
-	flags.Var(oneOfValue[v1alpha1.SwitchType]{&f.kind, allSwitchTypes}, "type", "ReadOnly refuses writes, Freeze what the other flags match, ShedPriority clients of low priority; ForceGroup sends what the other flags match to one group of kube-apiservers")
+	flags.Var(oneOfValue[v1alpha1.SwitchType]{&f.kind, allSwitchTypes}, "type", "ReadOnly refuses writes, Freeze what the other flags match, ShedPriority clients of low priority; ForceGroup sends what the other flags match to one group of kube-apiservers, ServeStale answers reads from memory while none of them can be asked")
 	completeFlag(command, "type", stringsOf(allSwitchTypes)...)
 	f.bindWhy(command)
 	flags.Var(oneOfValue[v1alpha1.Priority]{&f.priority, sheddable}, "priority", "for ShedPriority: the highest priority that is refused, P2 to P4; those below it are, too")
@@ -110,6 +110,8 @@ func (f *switchFlags) spec() v1alpha1.SwitchSpec {
 	case v1alpha1.SwitchForceGroup:
 		match := f.match.match()
 		spec.ForceGroup = &v1alpha1.ForceGroup{Group: f.group, Match: match}
+	case v1alpha1.SwitchServeStale:
+		spec.ServeStale = &v1alpha1.SwitchScope{Match: f.match.match()}
 	}
 	return spec
 }
@@ -131,7 +133,10 @@ func (c *cli) switchOnCommand() *cobra.Command {
 %[1]s switch on shed --type ShedPriority --priority P3 --for 30m --reason "apiserver-2 is down"
 
 # Everybody is served by bypass.
-%[1]s switch on shift --type ForceGroup --group bypass --for 30m --reason "main is being upgraded"`),
+%[1]s switch on shift --type ForceGroup --group bypass --for 30m --reason "main is being upgraded"
+
+# Reads are answered with what the gateway remembers, as long as no kube-apiserver can be asked.
+%[1]s switch on stale --type ServeStale --for 30m --reason "etcd is being restored"`),
 		Args: oneName, ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f.bind(c, command)
@@ -225,6 +230,7 @@ func describeSwitch(spec *v1alpha1.SwitchSpec) string {
 	}
 	add(spec.ReadOnly)
 	add(spec.Freeze)
+	add(spec.ServeStale)
 	if spec.ShedPriority != nil {
 		what += " " + string(spec.ShedPriority.Priority) + " and below"
 	}
