@@ -8,7 +8,7 @@ import (
 // atSeed are reads of other groups once more, for a state not older than $SEED: a
 // cache answers them however quiet the resource is, where reads of the newest state
 // are forwarded while others are written.
-var atSeed = group{"seed", notOlderThanSeed(reads, encodings, selectors)}
+var atSeed = group{"seed", notOlderThanSeed(reads, encodings, selectors, customResources)}
 
 func notOlderThanSeed(groups ...group) (all []testCase) {
 	for _, g := range groups {

@@ -23,7 +23,7 @@ func testHits(t *testing.T, b *bench) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, byReason := map[string]int{}, map[string]int{}
+		found, byReason, custom := map[string]int{}, map[string]int{}, map[string]int{}
 		for _, m := range hits.FindAllStringSubmatch(string(text), -1) {
 			n, err := strconv.Atoi(m[4])
 			if err != nil {
@@ -31,6 +31,9 @@ func testHits(t *testing.T, b *bench) {
 			}
 			if byReason[m[1]] += n; m[1] == "Hit" {
 				found[m[3]] += n
+				if m[2] == "widgets.diff.example.com" {
+					custom[m[3]] += n
+				}
 			}
 		}
 		if !v.cached {
@@ -44,6 +47,11 @@ func testHits(t *testing.T, b *bench) {
 				t.Errorf("%s: %d answers to %s from the cache, want %d at least", v, found[verb], verb, least)
 			}
 		}
-		t.Logf("%s: %v from the cache; all by reason: %v", v, found, byReason)
+		for verb, least := range map[string]int{"get": 2, "list": 15, "watch": 2} {
+			if custom[verb] < least {
+				t.Errorf("%s: %d answers to %s of custom resources from the cache, want %d at least", v, custom[verb], verb, least)
+			}
+		}
+		t.Logf("%s: %v from the cache, %v of it of custom resources; all by reason: %v", v, found, custom, byReason)
 	}
 }

@@ -110,6 +110,7 @@ func TestDifferential(t *testing.T) {
 	t.Run("audit", func(t *testing.T) { testAudit(t, b) })
 	t.Run("revocation", func(t *testing.T) { testRevocation(t, b) })
 	t.Run("cache", func(t *testing.T) { testHits(t, b) })
+	t.Run("cached resources", func(t *testing.T) { testCachedResources(t, b) })
 	for _, node := range b.nodes {
 		if err := node.Panics(); err != nil {
 			t.Error(err)
@@ -172,7 +173,7 @@ func boot(t *testing.T) *bench {
 	} {
 		name, args := "gateway-"+string(v.mode), []string(nil)
 		if v.cached {
-			name, args = name+"-cached", []string{"--cache-resources", strings.Join(cache.Known(), ",")}
+			name, args = name+"-cached", []string{"--cache-resources", strings.Join(append(cache.Known(), "widgets.v1.diff.example.com"), ",")}
 		}
 		g, err := fixture.AddGateway(ctx, c, binary, name, v.mode, args...)
 		if err != nil {
@@ -186,6 +187,15 @@ func boot(t *testing.T) *bench {
 	}
 	if err := seed(ctx, b); err != nil {
 		t.Fatal(err)
+	}
+	for v, node := range b.nodes {
+		if !v.cached {
+			continue
+		}
+		// Its definition has come after the gateway.
+		if err := node.AwaitCached(ctx, "widgets.diff.example.com"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return b
 }

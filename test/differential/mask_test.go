@@ -38,6 +38,7 @@ var readRules = []rule{
 	mask(`(?m)^(metadata:\n(?:  continue: \S+\n)?(?:  remainingItemCount: \d+\n)?  resourceVersion: )"\d+"`, `$1"<revision>"`),
 	// Tables print ages, and a second may pass between two readings.
 	mask(`([\[,])"(?:\d+[ydhms])+"`, `$1"<age>"`),
+	mask(`(?m)^( *- )(?:\d+[ydhms])+$`, `$1<age>`),
 	// Where the server stands right now.
 	mask(`too old resource version: (\d+) \(\d+\)`, `too old resource version: $1 (<revision>)`),
 	mask(`Too large resource version: (\d+), current: \d+`, `Too large resource version: $1, current: <revision>`),

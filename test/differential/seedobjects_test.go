@@ -59,7 +59,7 @@ spec:
     subresources:
       status: {}
       scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}
-    selectableFields: [{jsonPath: .spec.color}]
+    selectableFields: [{jsonPath: .spec.color}, {jsonPath: .spec.size}, {jsonPath: .spec.lit}, {jsonPath: .spec.place.city}, {jsonPath: .status.phase}]
     additionalPrinterColumns:
     - {name: Color, type: string, jsonPath: .spec.color}
     - {name: Replicas, type: integer, jsonPath: .spec.replicas, priority: 1}
@@ -74,6 +74,9 @@ spec:
             properties:
               color: {type: string, maxLength: 12}
               replicas: {type: integer, default: 1, minimum: 0}
+              size: {type: integer}
+              lit: {type: boolean}
+              place: {type: object, properties: {city: {type: string}}}
               parts:
                 type: array
                 x-kubernetes-list-type: map
@@ -91,7 +94,7 @@ spec:
 `
 
 var seedWidgets = []string{
-	`{apiVersion: diff.example.com/v1, kind: Widget, metadata: {name: red, labels: {app: web}}, spec: {color: red, parts: [{name: lid, size: 3}]}}`,
-	`{apiVersion: diff.example.com/v1, kind: Widget, metadata: {name: green}, spec: {color: green, replicas: 2}}`,
+	`{apiVersion: diff.example.com/v1, kind: Widget, metadata: {name: red, labels: {app: web}}, spec: {color: red, size: 7, lit: true, place: {city: Rome}, parts: [{name: lid, size: 3}]}}`,
+	`{apiVersion: diff.example.com/v1, kind: Widget, metadata: {name: green}, spec: {color: green, replicas: 2, size: -12345678901, lit: false, place: {}}}`,
 	`{apiVersion: diff.example.com/v1, kind: Widget, metadata: {name: blue}, spec: {color: blue, replicas: 3}}`,
 }
