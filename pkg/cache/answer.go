@@ -3,8 +3,10 @@ package cache
 import (
 	"context"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,9 @@ type Answer struct {
 	point     point
 	query     *query
 	encoding  wire.ContentEncoding
+
+	// outage tells that changes are not followed at the moment.
+	outage bool
 
 	// Header is what belongs to it: Content-Type and the like.
 	Header http.Header
@@ -71,6 +76,13 @@ func (a *Answer) prepare(ctx context.Context, verb string, now time.Time) (*Answ
 	a.Header = http.Header{"Content-Type": {a.format().ContentType(verb == "watch")}}
 	if warnings := a.stream.warnings.Load(); warnings != nil && len(*warnings) > 0 {
 		a.Header["Warning"] = *warnings
+	}
+	if warning := a.stream.outage(now); warning != "" {
+		a.outage = true
+		a.Header["Warning"] = append(slices.Clip(a.Header["Warning"]), warning)
+	}
+	if p := &a.point; p.kind == newest && verb != "get" && p.limit == 0 && a.selection.Everything() {
+		p.need.bytes = a.stream.hub.Snapshot().Sum(a.selection.Prefix(), "").ItemSize
 	}
 	if verb == "watch" {
 		return a.prepareWatch(ctx, now)
@@ -224,6 +236,12 @@ func (a *Answer) prepareWatch(ctx context.Context, now time.Time) (*Answer, Reas
 	if reason != Hit {
 		return nil, reason
 	}
+	if a.query.initialEvents != nil && a.query.bookmarks {
+		// Of watches, kube-apiserver compresses those that stand for a list.
+		a.compress(math.MaxInt64)
+	} else {
+		a.encoding = wire.Identity
+	}
 	last := a.query.timeout
 	if last == 0 {
 		last = minWatch + rand.N(minWatch)
@@ -246,28 +264,37 @@ func (a *Answer) prepareWatch(ctx context.Context, now time.Time) (*Answer, Reas
 	}
 	a.write = func(ctx context.Context, w io.Writer, flush func() error) error {
 		defer watcher.Stop()
+		// The client is to know that the watch has begun.
 		if err := flush(); err != nil {
 			return err
 		}
+		out := wire.NewWriter(w, a.encoding)
 		if snapshot != nil {
-			if err := a.writeInitial(w, snapshot); err != nil {
-				return err
-			}
-			if err := flush(); err != nil {
-				return err
-			}
+			a.writeInitial(out, snapshot)
 			// It is not to be held for as long as the watch lasts.
 			snapshot = nil
+			if err := flushed(out, flush); err != nil {
+				return err
+			}
 		}
-		return a.writeChanges(ctx, watcher, w, flush)
+		if err := a.writeChanges(ctx, watcher, out, flush); err != nil {
+			return err
+		}
+		return out.Close()
 	}
 	return a, Hit
 }
 
+func flushed(out *wire.Writer, flush func() error) error {
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return flush()
+}
+
 // writeInitial writes the state, an event for each object, and the bookmark behind.
-func (a *Answer) writeInitial(w io.Writer, snapshot *store.Snapshot) error {
+func (a *Answer) writeInitial(out *wire.Writer, snapshot *store.Snapshot) {
 	f := a.format()
-	out := wire.NewWriter(w, wire.Identity)
 	var buffer [256]byte
 	a.selection.Range(snapshot, "", func(o *store.Object) bool {
 		size := f.Part(&o.Meta, o.Body.Size())
@@ -280,11 +307,10 @@ func (a *Answer) writeInitial(w io.Writer, snapshot *store.Snapshot) error {
 		rv := strconv.FormatUint(snapshot.ResourceVersion(), 10)
 		out.Literal(a.stream.bookmark.Load().AppendEvent(nil, f, rv, true))
 	}
-	return out.Close()
 }
 
 // writeChanges writes events until the watch ends.
-func (a *Answer) writeChanges(ctx context.Context, watcher *watch.Watcher, w io.Writer, flush func() error) error {
+func (a *Answer) writeChanges(ctx context.Context, watcher *watch.Watcher, out *wire.Writer, flush func() error) error {
 	f := a.stream.hub.Formats()
 	for {
 		items, err := watcher.Next(ctx)
@@ -298,11 +324,9 @@ func (a *Answer) writeChanges(ctx context.Context, watcher *watch.Watcher, w io.
 			} else if frame, err = item.Event.Frame(f, a.form.view, item.As); err != nil {
 				return err
 			}
-			if _, err := w.Write(frame); err != nil {
-				return err
-			}
+			out.Literal(frame)
 		}
-		if err := flush(); err != nil {
+		if err := flushed(out, flush); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package cache
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
@@ -11,6 +10,8 @@ import (
 // configuration, or "other".
 type metrics struct {
 	answers *prometheus.CounterVec
+	outages *prometheus.CounterVec
+	checks  *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -19,6 +20,14 @@ func newMetrics() *metrics {
 			Name: "asi_gateway_cache_reads_total",
 			Help: "Reads of cached resources that were answered from the cache (reason Hit), or forwarded and why.",
 		}, []string{"resource", "verb", "reason"}),
+		outages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "asi_gateway_cache_outage_reads_total",
+			Help: "Reads that were answered from the cache, with a warning, while changes were not followed.",
+		}, []string{"resource", "verb"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "asi_gateway_cache_checks_total",
+			Help: "Comparisons of what is cached with upstream at the same resource version, by what they found.",
+		}, []string{"resource", "encoding", "result"}),
 	}
 }
 
@@ -34,6 +43,10 @@ func (m *metrics) count(a *request.Attributes, reason Reason) {
 	m.answers.WithLabelValues(request.ResourceName(a), a.Verb, string(reason)).Inc()
 }
 
+func (m *metrics) countOutage(a *request.Attributes) {
+	m.outages.WithLabelValues(request.ResourceName(a), a.Verb).Inc()
+}
+
 var (
 	streamLabels = []string{"resource", "encoding"}
 	descReady    = prometheus.NewDesc("asi_gateway_cache_ready", "1 for resources whose state may be served.", streamLabels, nil)
@@ -43,7 +56,7 @@ var (
 )
 
 func (m *metrics) register(registry prometheus.Registerer, c *Cache) {
-	registry.MustRegister(m.answers, collector{c})
+	registry.MustRegister(m.answers, m.outages, m.checks, collector{c})
 }
 
 // collector reads the state of all streams.
@@ -59,10 +72,6 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range c.cache.Resources() {
-		encoding := "json"
-		if s.Encoding == wire.Protobuf {
-			encoding = "protobuf"
-		}
 		ready := 0.0
 		if s.Ready {
 			ready = 1
@@ -70,7 +79,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		for d, value := range map[*prometheus.Desc]float64{
 			descReady: ready, descObjects: float64(s.Objects), descVersion: float64(s.ResourceVersion), descWatches: float64(s.Watchers),
 		} {
-			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, s.Resource.name(), encoding)
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, s.Resource.name(), s.Encoding.String())
 		}
 	}
 }

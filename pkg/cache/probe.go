@@ -3,9 +3,9 @@ package cache
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
@@ -18,91 +18,52 @@ const (
 	probeName = "asi-gateway-probe-of-nothing"
 	// probeTimeout bounds a probe; who waits is forwarded then.
 	probeTimeout = 3 * time.Second
+	// probePace is how far apart probes are for watches that begin with the state:
+	// when all nodes start theirs, upstream is asked three times a second.
+	probePace = 300 * time.Millisecond
 )
 
-// prober asks upstream for its resource version of now.
-//
-// A read joins the next probe, not the one that is under way: that may have been
-// answered before the read arrived, and a write between would be missed. So one
-// probe is under way at a time, and one gathers who comes meanwhile.
-type prober struct {
+// asker asks upstream about a resource, as the gateway itself.
+type asker struct {
 	client    http.RoundTripper
 	resource  *Resource
 	encoding  wire.Encoding
 	userAgent string
-
-	mu      sync.Mutex
-	running bool
-	next    *probe
 }
 
-// probe is one question to upstream and its answer.
-type probe struct {
-	answered chan struct{}
-	rv       uint64
-	err      error
-}
-
-// now returns a resource version that upstream has told after the call. It is not
-// lower than that of any write that was acknowledged before.
-func (p *prober) now(ctx context.Context) (uint64, error) {
-	p.mu.Lock()
-	if p.next == nil {
-		p.next = &probe{answered: make(chan struct{})}
-		if !p.running {
-			p.running = true
-			go p.run()
-		}
+// get sends a request; the answer has status 200, and its body is to be closed.
+func (a *asker) get(ctx context.Context, path, query string) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://upstream"+path+"?"+query, nil)
+	if err != nil {
+		return nil, err
 	}
-	mine := p.next
-	p.mu.Unlock()
-	select {
-	case <-mine.answered:
-		return mine.rv, mine.err
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	r.Header.Set("Accept", a.encoding.MediaType())
+	r.Header.Set("User-Agent", a.userAgent)
+	response, err := a.client.RoundTrip(r)
+	if err != nil {
+		return nil, err
 	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("upstream answered %s to %s?%s", response.Status, path, query)
+	}
+	return response.Body, nil
 }
 
-// run asks as long as somebody waits.
-func (p *prober) run() {
-	for {
-		p.mu.Lock()
-		mine := p.next
-		p.next = nil
-		if mine == nil {
-			p.running = false
-			p.mu.Unlock()
-			return
-		}
-		p.mu.Unlock()
-		mine.rv, mine.err = p.ask()
-		close(mine.answered)
-	}
-}
-
-func (p *prober) ask() (uint64, error) {
+// probe returns upstream's resource version of now. It is not lower than that of
+// any write that was acknowledged before.
+func (a *asker) probe() (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	// The namespace need not exist.
-	path := p.resource.path("default", "")
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://upstream"+path+"?fieldSelector=metadata.name%3D"+probeName, nil)
+	body, err := a.get(ctx, a.resource.path("default", ""), "fieldSelector=metadata.name%3D"+probeName)
 	if err != nil {
 		return 0, err
 	}
-	r.Header.Set("Accept", p.encoding.MediaType())
-	r.Header.Set("User-Agent", p.userAgent)
-	response, err := p.client.RoundTrip(r)
+	defer body.Close()
+	meta, err := wire.ReadList(body, &a.resource.Kind, a.encoding, maxObject, func([]byte, *wire.Meta) error { return nil })
 	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("probing %s: upstream answered %s", path, response.Status)
-	}
-	meta, err := wire.ReadList(response.Body, &p.resource.Kind, p.encoding, maxObject, func([]byte, *wire.Meta) error { return nil })
-	if err != nil {
-		return 0, fmt.Errorf("probing %s: %w", path, err)
+		return 0, fmt.Errorf("probing %s: %w", a.resource.name(), err)
 	}
 	return strconv.ParseUint(meta.ResourceVersion, 10, 64)
 }

@@ -4,6 +4,16 @@ package cache
 // for they are metric labels.
 type Reason string
 
+// Shareable tells whether a read that is declined for the reason is one of a
+// cached resource whose answer would be the same for all who may read it.
+func (r Reason) Shareable() bool {
+	switch r {
+	case Form, Selector, Version, Loading, Future, Expired, Strict:
+		return true
+	}
+	return false
+}
+
 const (
 	// Hit is no reason at all: the request is answered.
 	Hit Reason = ""

@@ -10,8 +10,9 @@ import (
 // point says which states may answer a read.
 type point struct {
 	kind freshness
-	// rv is that of atLeast, exactly and after.
-	rv uint64
+	// rv is that of atLeast, exactly and after, need is for newest.
+	rv   uint64
+	need need
 	// from is the first key of a page.
 	from string
 	// limit is how many objects a page has at most; 0 for all.
@@ -23,7 +24,8 @@ type freshness uint8
 const (
 	// anyState is whatever there is.
 	anyState freshness = iota
-	// newest is everything that was acknowledged before the read.
+	// newest is everything that was acknowledged before the read, or a moment that
+	// is long enough ago for its client.
 	newest
 	// atLeast is a resource version or a later one.
 	atLeast
@@ -104,9 +106,14 @@ func (q *query) ofWatch() (p point, ok bool) {
 	if p, ok = q.plainVersion(); !ok {
 		return p, false
 	}
+	p.need.patient = true
 	switch {
-	case q.initialEvents == nil && q.match == "" && p.kind == atLeast:
-		p.kind = after
+	case q.initialEvents == nil && q.match == "":
+		// Without a number it begins with the state, as before there was a way to ask
+		// for it.
+		if p.kind == atLeast {
+			p.kind = after
+		}
 		return p, true
 	case q.initialEvents != nil && *q.initialEvents && q.match == "NotOlderThan":
 		return p, true
@@ -140,7 +147,7 @@ func (s *stream) state(ctx context.Context, p point) (*store.Snapshot, Reason) {
 func (s *stream) await(ctx context.Context, p point) (least uint64, reason Reason) {
 	switch p.kind {
 	case newest:
-		rv, ok := s.newest(ctx)
+		rv, ok := s.prove(ctx, p.need)
 		if !ok {
 			return 0, Strict
 		}

@@ -13,21 +13,35 @@ import (
 // cached says how a read is answered from memory, or why it is not.
 type cached interface {
 	Answer(ctx context.Context, r *http.Request, a *request.Attributes) (*cache.Answer, cache.Reason)
+	// Allowed tells whether a client may read what it asks for.
+	Allowed(ctx context.Context, a *request.Attributes) bool
+	// Writing is told of writes, and calls back for their end.
+	Writing(a *request.Attributes) (done func())
 }
 
 // WithCache answers reads from memory where that is what the apiserver would say.
 // A client that acts as somebody else is left to the apiserver where it is that
 // judges it.
-func WithCache(next http.Handler, cached cached, flights *flights) http.Handler {
+//
+// Of lists that are declined, those that are the same and come together are sent to
+// the apiserver once.
+func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *flights) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := request.From(r.Context())
+		if a.Identity != nil && writes(a.Verb) {
+			defer cached.Writing(a)()
+		}
 		if a.Identity == nil || a.Upgrade || (a.Impersonated == nil && wantsImpersonation(r.Header)) || r.ContentLength != 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		answer, _ := cached.Answer(r.Context(), r, a)
+		answer, reason := cached.Answer(r.Context(), r, a)
 		if answer == nil {
-			next.ServeHTTP(w, r)
+			if a.Verb == "list" && reason.Shareable() {
+				coalescer.serve(w, r, next)
+			} else {
+				next.ServeHTTP(w, r)
+			}
 			return
 		}
 		ctx, flight := flights.depart(r.Context(), w, a.LongRunning)
@@ -47,6 +61,14 @@ func WithCache(next http.Handler, cached cached, flights *flights) http.Handler 
 			panic(http.ErrAbortHandler)
 		}
 	})
+}
+
+func writes(verb string) bool {
+	switch verb {
+	case "create", "update", "patch", "delete", "deletecollection":
+		return true
+	}
+	return false
 }
 
 // clientWriter writes to a client, and lets the sweeper see for how long.

@@ -24,7 +24,8 @@ func (s *Server) chain() http.Handler {
 	// Reads that the gateway can answer as the apiserver would end here: behind all
 	// that can refuse, and behind whatever says on whose behalf they are made.
 	if s.options.Cache != nil {
-		handler = WithCache(handler, s.options.Cache, s.flights)
+		shared := newCoalescer(s.options.Upstream, s.options.Cache.Allowed, s.flights, s.metrics.coalesced)
+		handler = WithCache(handler, s.options.Cache, shared, s.flights)
 	}
 
 	// With front-proxy headers the apiserver judges Impersonate-* itself. Where

@@ -27,7 +27,7 @@ func WithClass(next http.Handler, classifier classifier, flows flowRecorder, for
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := request.From(r.Context())
 		class, claimed := classifier.Classify(a)
-		a.Class, a.Priority = class.Name, class.Priority
+		a.Class, a.Priority, a.Reads = class.Name, class.Priority, class.Reads
 		if claimed != nil {
 			forged.WithLabelValues(claimed.Name).Inc()
 		}

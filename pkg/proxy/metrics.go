@@ -21,6 +21,7 @@ type metrics struct {
 	forged      *prometheus.CounterVec
 	unreachable prometheus.Counter
 	lost        prometheus.Counter
+	coalesced   prometheus.Counter
 	panics      prometheus.Counter
 }
 
@@ -55,12 +56,16 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "asi_gateway_upstream_lost_total",
 			Help: "Requests whose kube-apiserver connection was lost before an answer.",
 		}),
+		coalesced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "asi_gateway_coalesced_reads_total",
+			Help: "Reads that were answered by a request to a kube-apiserver on behalf of several.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "asi_gateway_panics_total",
 			Help: "Requests ended by a programming error in the gateway.",
 		}),
 	}
-	registry.MustRegister(m.requests, m.duration, m.upstreams, m.refused, m.forged, m.unreachable, m.lost, m.panics)
+	registry.MustRegister(m.requests, m.duration, m.upstreams, m.refused, m.forged, m.unreachable, m.lost, m.coalesced, m.panics)
 	return m
 }
 

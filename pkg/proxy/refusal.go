@@ -27,8 +27,23 @@ const refusedByHeader = "X-Asi-Gateway-Refused-By"
 // refusedBy names the policy in header and access log.
 func refusedBy(w http.ResponseWriter, policy string) {
 	w.Header()[refusedByHeader] = []string{policy}
-	if record, ok := w.(*responseRecord); ok {
+	if record := recordOf(w); record != nil {
 		record.refusedBy = policy
+	}
+}
+
+// recordOf returns the record under what stages have put around it; nil if there is
+// none.
+func recordOf(w http.ResponseWriter) *responseRecord {
+	for {
+		switch known := w.(type) {
+		case *responseRecord:
+			return known
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = known.Unwrap()
+		default:
+			return nil
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // Attributes is what the stages of the chain know about one request. All of it
 // is set by Parse and constant afterwards, except what authentication tells:
-// Identity, Class, Priority and Impersonated.
+// Identity, Class, Priority, Reads and Impersonated.
 type Attributes struct {
 	// RequestInfo is Kubernetes' reading of path and verb, never nil.
 	*apirequest.RequestInfo
@@ -57,6 +57,9 @@ type Attributes struct {
 	// empty before authentication.
 	Class    string
 	Priority v1alpha1.Priority
+
+	// Reads is how fresh the class's reads must be; zero before authentication.
+	Reads v1alpha1.ReadPolicy
 
 	// Admission is what limits have granted the request; nil if nothing.
 	Admission Admission

@@ -37,7 +37,7 @@ type compiled struct {
 }
 
 // New compiles switches; those without a time of expiry are not on, and those
-// that refuse nothing (ForceGroup) are not for this package.
+// that divert requests (ForceGroup) are not for this package.
 func New(objects []*v1alpha1.Switch) *Set {
 	s := &Set{}
 	for _, o := range objects {
@@ -53,6 +53,8 @@ func New(objects []*v1alpha1.Switch) *Set {
 			scope = o.Spec.Freeze
 		case o.Spec.Type == v1alpha1.SwitchShedPriority && o.Spec.ShedPriority != nil:
 			c.worst = o.Spec.ShedPriority.Priority
+		case o.Spec.Type == v1alpha1.SwitchServeStale && o.Spec.ServeStale != nil:
+			scope = o.Spec.ServeStale
 		default:
 			continue
 		}
@@ -79,8 +81,26 @@ func (s *Set) Refuse(a *request.Attributes, now func() time.Time) *Refusal {
 	return nil
 }
 
+// ServesStale tells whether a switch lets a classified read be answered with what is
+// known, however old, while upstream is away.
+func (s *Set) ServesStale(a *request.Attributes, now func() time.Time) bool {
+	if s == nil || len(s.switches) == 0 {
+		return false
+	}
+	at := now()
+	for i := range s.switches {
+		c := &s.switches[i]
+		if c.refusal.Type == v1alpha1.SwitchServeStale && at.Before(c.refusal.ExpiresAt) && c.matches(a) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *compiled) refuses(a *request.Attributes) bool {
 	switch c.refusal.Type {
+	case v1alpha1.SwitchServeStale:
+		return false
 	case v1alpha1.SwitchShedPriority:
 		// P2 is less than P3.
 		return a.Priority >= c.worst

@@ -67,7 +67,7 @@ func readUntil(t *testing.T, s *Store, done *atomic.Bool, rng *rand.Rand) {
 func whole(t *testing.T, s *Snapshot) {
 	visited, found := Sum{}, 0
 	s.Range("", "", func(o *Object) bool {
-		visited = visited.plus(Sum{1, int64(o.ItemSize)})
+		visited = visited.plus(o.weight())
 		return true
 	})
 	for _, value := range []string{"", "n1", "n2", "n3"} {

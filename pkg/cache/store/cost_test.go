@@ -30,7 +30,7 @@ func pod(n, version int) *Object {
 		Owners: []string{fmt.Sprintf("00000000-0000-0000-0001-%012d", deployment)},
 		Fields: []string{fmt.Sprintf("node-%06d", node), "Running"},
 	}
-	return NewObject(m, nil, 5000)
+	return NewObject(m, wire.NewBody(nil, -1), 5000)
 }
 
 func pods(n int) []*Object {

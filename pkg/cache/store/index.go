@@ -109,7 +109,7 @@ func (p posting) at() cut { return cut{value: p.value, key: p.key} }
 
 func (p posting) position() posting { return p }
 
-func (p posting) size() int { return 0 }
+func (p posting) weight() Sum { return Sum{Objects: 1} }
 
 type postings = tree[posting, posting]
 

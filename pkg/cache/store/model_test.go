@@ -106,7 +106,7 @@ func (u universe) object(n int, shape byte, rv uint64) *Object {
 		m.Labels = append(m.Labels, wire.Label{Key: "tier", Value: "t"})
 	}
 	m.Owners = [][]string{nil, {"u1"}, {"u2", "u1"}, {"u2", "u2"}}[shape>>4&3]
-	return NewObject(m, nil, int(shape)*7)
+	return NewObject(m, wire.NewBody(nil, -1), int(shape)*7)
 }
 
 // check compares all that a snapshot can be asked with the model.
@@ -142,7 +142,7 @@ func checkRange(t testing.TB, s *Snapshot, want *state, prefix, from string) {
 	for _, o := range want.objects {
 		if strings.HasPrefix(o.Key, prefix) && o.Key >= from {
 			objects = append(objects, o)
-			sum = sum.plus(Sum{1, int64(o.ItemSize)})
+			sum = sum.plus(Sum{1, int64(o.ItemSize), o.Memory()})
 		}
 	}
 	visit := func(o *Object) bool {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"strings"
+	"unsafe"
 
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
 )
@@ -49,4 +50,13 @@ func (o *Object) setKey(key string) {
 
 func (o *Object) position() name { return name(o.Key) }
 
-func (o *Object) size() int { return o.ItemSize }
+// Memory is about how many bytes the object takes, without what is made for answers.
+func (o *Object) Memory() int64 {
+	memory := int(unsafe.Sizeof(*o)) + len(o.Key) + o.Body.Held()
+	for _, value := range o.Fields {
+		memory += int(unsafe.Sizeof(value)) + len(value)
+	}
+	return int64(memory)
+}
+
+func (o *Object) weight() Sum { return Sum{1, int64(o.ItemSize), o.Memory()} }

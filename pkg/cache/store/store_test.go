@@ -13,7 +13,7 @@ import (
 )
 
 func object(namespace, name string, rv uint64) *Object {
-	return NewObject(wire.Meta{Namespace: namespace, Name: name, ResourceVersion: rv}, nil, 10)
+	return NewObject(wire.Meta{Namespace: namespace, Name: name, ResourceVersion: rv}, wire.NewBody(nil, -1), 10)
 }
 
 func keys(visit func(func(*Object) bool)) (all []string) {
@@ -45,7 +45,7 @@ func TestListGoesOnBehindAKey(t *testing.T) {
 	if got := in(s.Snapshot(), "a/", "a/x\x00"); !slices.Equal(got, []string{"a/x0", "a/y"}) {
 		t.Errorf("behind a/x are %v", got)
 	}
-	if got := s.Snapshot().Sum("a/", "a/x\x00"); got != (Sum{2, 20}) {
+	if got := s.Snapshot().Sum("a/", "a/x\x00"); got.Objects != 2 || got.ItemSize != 20 || got.Memory != s.Snapshot().Get("a/x0").Memory()+s.Snapshot().Get("a/y").Memory() {
 		t.Errorf("their sum is %v", got)
 	}
 }
@@ -234,7 +234,7 @@ func version(pod string, rv uint64) (o *Object, held func() bool) {
 	return NewObject(wire.Meta{
 		Namespace: parts[0], Name: parts[1], ResourceVersion: rv, Labels: wire.Labels{{Key: "app", Value: parts[2]}},
 		Fields: parts[3:4:4], Owners: parts[4:],
-	}, nil, 1), held
+	}, wire.NewBody(nil, -1), 1), held
 }
 
 func TestNothingOfAnObjectThatHasGoneIsKept(t *testing.T) {

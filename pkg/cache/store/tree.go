@@ -13,8 +13,8 @@ type ordered interface {
 // entry is what a tree holds, in the order of positions of type K.
 type entry[K ordered] interface {
 	position() K
-	// size is added up over parts of the tree.
-	size() int
+	// weight is added up over parts of the tree. It never changes.
+	weight() Sum
 }
 
 // fanout bounds nodes: a leaf has at most so many entries, an inner node so many
@@ -52,15 +52,22 @@ type Sum struct {
 	Objects int
 	// ItemSize is the sum of theirs, in bytes.
 	ItemSize int64
+	// Memory is about how much of it they take, without what is made for answers.
+	Memory int64
 }
 
-func (s Sum) plus(t Sum) Sum  { return Sum{s.Objects + t.Objects, s.ItemSize + t.ItemSize} }
-func (s Sum) minus(t Sum) Sum { return Sum{s.Objects - t.Objects, s.ItemSize - t.ItemSize} }
+func (s Sum) plus(t Sum) Sum {
+	return Sum{s.Objects + t.Objects, s.ItemSize + t.ItemSize, s.Memory + t.Memory}
+}
+
+func (s Sum) minus(t Sum) Sum {
+	return Sum{s.Objects - t.Objects, s.ItemSize - t.ItemSize, s.Memory - t.Memory}
+}
 
 func sumOf[K ordered, E entry[K]](entries []E) Sum {
-	s := Sum{Objects: len(entries)}
+	var s Sum
 	for _, e := range entries {
-		s.ItemSize += int64(e.size())
+		s = s.plus(e.weight())
 	}
 	return s
 }
@@ -233,9 +240,9 @@ func (t tree[K, E]) put(f fanout, e E) (with tree[K, E], previous E, replaced bo
 
 // changed returns the sum after a put.
 func changed[K ordered, E entry[K]](s Sum, e, previous E, replaced bool) Sum {
-	s = s.plus(Sum{1, int64(e.size())})
+	s = s.plus(e.weight())
 	if replaced {
-		s = s.minus(Sum{1, int64(previous.size())})
+		s = s.minus(previous.weight())
 	}
 	return s
 }
@@ -311,7 +318,7 @@ func (t tree[K, E]) delete(f fanout, at cut) (without tree[K, E], previous E, fo
 	if root.len() == 0 {
 		return without, previous, true
 	}
-	return tree[K, E]{root, t.sum.minus(Sum{1, int64(previous.size())})}, previous, true
+	return tree[K, E]{root, t.sum.minus(previous.weight())}, previous, true
 }
 
 // delete returns the node without the entry. It can be too small then.
@@ -329,7 +336,7 @@ func (n *node[K, E]) delete(f fanout, at cut) (without *node[K, E], previous E, 
 	if !found {
 		return nil, previous, false
 	}
-	rest := child[K, E]{old.first, below, old.sum.minus(Sum{1, int64(previous.size())})}
+	rest := child[K, E]{old.first, below, old.sum.minus(previous.weight())}
 	if len(below.entries) >= f.leaf/2 || len(below.children) >= f.inner/2 {
 		return &node[K, E]{children: spliced(n.children, i, i+1, rest)}, previous, true
 	}

@@ -24,8 +24,8 @@ type Sink interface {
 	Begin()
 	Add(body []byte, meta *wire.Meta)
 	// Complete replaces everything there was by what was added. It fails if the
-	// resource version is lower than before: upstream has gone back in time, and
-	// Abandon follows.
+	// resource version is lower than before: upstream has gone back in time. Abandon
+	// follows every failure, of Apply as well.
 	Complete(resourceVersion uint64) error
 	// Apply is a change. It fails if it is older than what there is.
 	Apply(t wire.EventType, body []byte, meta *wire.Meta) error
@@ -83,6 +83,10 @@ func (s *Stream) Restart(why error) {
 	}
 }
 
+// ErrGiveUp is for errors of a Sink that will not go away soon. The stream waits long
+// before it tries again.
+var ErrGiveUp = errors.New("this is given up for a while")
+
 var (
 	// errExpired tells that the resource version is no more in upstream's history.
 	errExpired = errors.New("upstream's history does not go back that far")
@@ -98,6 +102,8 @@ const (
 	// minBackoff and maxBackoff bound the wait before trying again, which doubles.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 10 * time.Second
+	// giveUpFor is the wait behind ErrGiveUp.
+	giveUpFor = 10 * time.Minute
 	// watchSeconds is how long watches are asked to last, up to twice of it: not
 	// all streams end together.
 	watchSeconds = 300
@@ -140,6 +146,9 @@ func (s *Stream) Run(ctx context.Context) {
 		// Jittered, so that streams that fail together do not come back together.
 		wait := backoff/2 + rand.N(backoff)
 		backoff = min(2*backoff, maxBackoff)
+		if errors.Is(err, ErrGiveUp) {
+			wait = giveUpFor/2 + rand.N(giveUpFor)
+		}
 		select {
 		case <-ctx.Done():
 		case <-s.config.Clock.After(wait):

@@ -40,10 +40,13 @@ func NewBody(b []byte, compressAbove int) *Body {
 // Size returns the length of the bytes, uncompressed.
 func (b *Body) Size() int { return b.size }
 
+// Held returns how many bytes of memory the body takes from the beginning.
+func (b *Body) Held() int { return int(unsafe.Sizeof(*b)) + len(b.data) }
+
 // Resident returns how many bytes of memory the body takes, with all forms that it
 // holds at this time.
 func (b *Body) Resident() int {
-	n := int(unsafe.Sizeof(*b)) + len(b.data)
+	n := b.Held()
 	if d := b.deflated.Load(); d != nil {
 		n += int(unsafe.Sizeof(*d)) + len(d.data)
 	}

@@ -7,3 +7,11 @@ func (e Encoding) MediaType() string {
 	}
 	return "application/json"
 }
+
+// String is the encoding's name, for metrics and logs.
+func (e Encoding) String() string {
+	if e == Protobuf {
+		return "protobuf"
+	}
+	return "json"
+}

@@ -1,0 +1,145 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// proof is that the state holds everything that was acknowledged before a moment.
+type proof struct {
+	at time.Time
+	// rv is a resource version that the state has reached since.
+	rv uint64
+}
+
+const (
+	// patience is how long a read waits for the state to reach what upstream has
+	// told: the event that makes the difference is on its way, or the resource is
+	// quiet and it will not come.
+	patience = 20 * time.Millisecond
+	// despair is after how many misses in a row probes are given up, but for one
+	// in sample, which finds out when they help again.
+	despair = 3
+	sample  = 32
+	// stormAbove is how many reads of a second have to be proved in another way than
+	// by a probe for that to be worth a fence, which takes about a second; hugeAbove
+	// is the size of a list for which it is always, in bytes: an apiserver takes as
+	// long to write as much.
+	stormAbove = 50
+	hugeAbove  = 32 << 20
+	// fenceWithin bounds the wait for a fence: that of others, and then the own.
+	fenceWithin = 6 * time.Second
+)
+
+// proofs finds out whether the state is new enough for a read, and remembers.
+type proofs struct {
+	newest atomic.Pointer[proof]
+	misses atomic.Int32
+	asked  atomic.Uint32
+	// unproved are the reads of this second and of the one before that a probe did
+	// not help.
+	unproved, unprovedBefore atomic.Int32
+}
+
+// note remembers a proof.
+func (p *proofs) note(at time.Time, rv uint64) {
+	fresh := &proof{at, rv}
+	for {
+		known := p.newest.Load()
+		if known != nil && !known.at.Before(at) {
+			return
+		}
+		if p.newest.CompareAndSwap(known, fresh) {
+			return
+		}
+	}
+}
+
+// tick begins a new second.
+func (p *proofs) tick() { p.unprovedBefore.Store(p.unproved.Swap(0)) }
+
+// need is how new a state must be, and what it is worth to show that it is.
+type need struct {
+	// since is the moment before which everything must be in it.
+	since time.Time
+	// patient is for watches that begin with the state: their clients make hundreds
+	// of requests more if they are turned away, and wait for a second if not.
+	patient bool
+	// bytes is the size of what is to be answered.
+	bytes int64
+}
+
+// prove waits until the state is known to be as new as is needed, and returns a
+// resource version that it has reached; false if that cannot be shown soon.
+func (s *stream) prove(ctx context.Context, n need) (rv uint64, ok bool) {
+	if skipProof {
+		return 1, true
+	}
+	if known := s.proofs.newest.Load(); known != nil && known.at.After(n.since) {
+		return known.rv, true
+	}
+	if s.disconnected.Load() != 0 {
+		return 0, false
+	}
+	if s.proofs.misses.Load() < despair || s.proofs.asked.Add(1)%sample == 0 {
+		if rv, ok := s.proveByProbe(ctx, n.patient); ok {
+			return rv, true
+		}
+	}
+	storm := s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove
+	if !n.patient && !storm && n.bytes <= hugeAbove {
+		return 0, false
+	}
+	return s.proveByFence(ctx)
+}
+
+// proveByProbe asks upstream how far it is, and waits for the state to get there.
+func (s *stream) proveByProbe(ctx context.Context, patient bool) (rv uint64, ok bool) {
+	before := s.hub.Snapshot().ResourceVersion()
+	told, err := s.probe.now(ctx, patient)
+	if err != nil {
+		return 0, false
+	}
+	if told.rv < before {
+		s.restart(restored(told.rv, before))
+		return 0, false
+	}
+	if !s.reach(ctx, told.rv, patience) {
+		s.proofs.misses.Add(1)
+		return 0, false
+	}
+	s.proofs.misses.Store(0)
+	s.proofs.note(told.at, told.rv)
+	return told.rv, true
+}
+
+func restored(now, before uint64) error {
+	return fmt.Errorf("upstream is at resource version %d after %d: its store was restored", now, before)
+}
+
+func (s *stream) proveByFence(ctx context.Context) (rv uint64, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, fenceWithin)
+	defer cancel()
+	told, err := s.fence.now(ctx, true)
+	return told.rv, err == nil
+}
+
+// reach waits until the state has reached a resource version.
+func (s *stream) reach(ctx context.Context, rv uint64, within time.Duration) bool {
+	reached := s.hub.Reached(rv)
+	if reached == nil {
+		return true
+	}
+	timer := s.clock.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-reached:
+		return true
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+	s.hub.Forget(reached)
+	return false
+}

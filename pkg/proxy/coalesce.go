@@ -1,0 +1,261 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+
+	"github.com/asi-gateway/asi-gateway/pkg/request"
+	"github.com/asi-gateway/asi-gateway/pkg/routing"
+)
+
+const (
+	// gatherFor is how long a read waits for the answer to one like it to begin,
+	// before it is sent although that has not come.
+	gatherFor = 200 * time.Millisecond
+	// sharedTimeout bounds a request on behalf of many.
+	sharedTimeout = time.Minute
+	// maxShared bounds the body of an answer that is shared, and maxSharing those of
+	// all that are, in bytes.
+	maxShared  = 16 << 20
+	maxSharing = 256 << 20
+)
+
+// coalescer sends lists that are the same once for all who come while one of them
+// is under way.
+//
+// A read never gets an answer that was asked for before it came: it joins the next
+// request, not the one under way. That is sent as soon as the answer to the one
+// before begins. It is the gateway's own, so who joins must be allowed to see the
+// answer. Whatever is not a plain success is not shared: each asks for itself then.
+type coalescer struct {
+	upstream upstream
+	// allowed tells whether the apiserver lets a client read this.
+	allowed func(ctx context.Context, a *request.Attributes) bool
+	flights *flights
+	clock   clock.Clock
+	shared  prometheus.Counter
+
+	mu      sync.Mutex
+	lines   map[string]*line
+	sharing atomic.Int64
+}
+
+// line is the reads of one kind.
+type line struct {
+	// flying are requests that were sent and whose answer has not begun; begun is
+	// closed when that of the last one has.
+	flying int
+	begun  chan struct{}
+	next   *batch
+}
+
+// batch is who waits for a request to be sent.
+type batch struct {
+	members int
+	done    chan struct{}
+	// answer is nil if each is to ask for itself.
+	answer *sharedAnswer
+}
+
+type sharedAnswer struct {
+	header http.Header
+	body   []byte
+}
+
+func newCoalescer(upstream upstream, allowed func(context.Context, *request.Attributes) bool, flights *flights, shared prometheus.Counter) *coalescer {
+	return &coalescer{upstream: upstream, allowed: allowed, flights: flights, clock: flights.clock, shared: shared, lines: map[string]*line{}}
+}
+
+// lineOf is all that an answer depends on but who asks; false for what is answered
+// in another way to people.
+func lineOf(r *http.Request) (key string, ok bool) {
+	agent := r.UserAgent()
+	if strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0") {
+		return "", false
+	}
+	var b strings.Builder
+	for _, part := range []string{r.URL.RequestURI(), strings.Join(r.Header["Accept"], ","), strings.Join(r.Header["Accept-Encoding"], ",")} {
+		b.WriteString(part)
+		b.WriteByte('\n')
+	}
+	return b.String(), true
+}
+
+// serve answers a read, with alone if it is the only one of its kind.
+func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Handler) {
+	key, ok := lineOf(r)
+	if !ok {
+		alone.ServeHTTP(w, r)
+		return
+	}
+	if answer := c.join(key, r); answer != nil {
+		c.shared.Inc()
+		_, flight := c.flights.depart(r.Context(), w, false)
+		defer c.flights.arrive(flight)
+		ownHeaders(w.Header(), r)
+		for name, values := range answer.header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(http.StatusOK)
+		// It fails if the client is gone, and there is nobody to tell.
+		_, _ = (&clientWriter{w: w, flight: flight}).Write(answer.body)
+		return
+	}
+	begun := c.depart(key)
+	defer begun()
+	alone.ServeHTTP(&beginning{ResponseWriter: w, begun: begun}, r)
+}
+
+// join waits for the answer to a request that is sent for all who wait; nil if there
+// is none.
+func (c *coalescer) join(key string, r *http.Request) *sharedAnswer {
+	c.mu.Lock()
+	l := c.lines[key]
+	crowded := l != nil && (l.flying > 0 || l.next != nil)
+	c.mu.Unlock()
+	a := request.From(r.Context())
+	if !crowded || !c.allowed(r.Context(), a) {
+		return nil
+	}
+	c.mu.Lock()
+	l = c.lines[key]
+	if l == nil || (l.flying == 0 && l.next == nil) {
+		// The line has moved on meanwhile.
+		c.mu.Unlock()
+		return nil
+	}
+	b := l.next
+	if b == nil {
+		b = &batch{done: make(chan struct{})}
+		l.next = b
+		go c.send(key, l, b, sharedRequest(r), routing.Call{As: routing.Own, Lane: laneOf(a), Attributes: a})
+	}
+	b.members++
+	c.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.answer
+	case <-r.Context().Done():
+		return nil
+	}
+}
+
+// sharedRequest is the request that is sent for all who have made r.
+func sharedRequest(r *http.Request) *http.Request {
+	out := r.Clone(context.WithoutCancel(r.Context()))
+	out.Header = http.Header{}
+	for _, name := range []string{"Accept", "Accept-Encoding", "User-Agent"} {
+		if values := r.Header[name]; len(values) > 0 {
+			out.Header[name] = values
+		}
+	}
+	out.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	out.Host, out.RequestURI, out.Close = "", "", false
+	out.Body, out.Trailer = nil, nil
+	return out
+}
+
+// send waits until the batch may go, and asks for all its members.
+func (c *coalescer) send(key string, l *line, b *batch, r *http.Request, call routing.Call) {
+	c.mu.Lock()
+	begun := l.begun
+	c.mu.Unlock()
+	select {
+	case <-begun:
+	case <-c.clock.After(gatherFor):
+	}
+	c.mu.Lock()
+	l.next = nil
+	alone := b.members == 1
+	c.forget(key, l)
+	c.mu.Unlock()
+	defer close(b.done)
+	if alone {
+		// It asks with its own name.
+		return
+	}
+	landed := c.depart(key)
+	defer landed()
+	ctx, cancel := context.WithTimeout(r.Context(), sharedTimeout)
+	defer cancel()
+	b.answer = c.ask(r.WithContext(ctx), call, landed)
+}
+
+// ask returns the answer of upstream; nil if it cannot be shared.
+func (c *coalescer) ask(r *http.Request, call routing.Call, landed func()) *sharedAnswer {
+	if c.sharing.Add(maxShared) > maxSharing {
+		c.sharing.Add(-maxShared)
+		return nil
+	}
+	defer c.sharing.Add(-maxShared)
+	response, _, err := c.upstream.RoundTrip(r, call)
+	landed()
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK || len(response.Trailer) > 0 {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxShared+1))
+	if err != nil || len(body) > maxShared {
+		return nil
+	}
+	answer := &sharedAnswer{header: http.Header{}, body: body}
+	inbound(answer.header, response.Header)
+	forgetOwnHeaders(answer.header)
+	answer.header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	return answer
+}
+
+// depart notes a request under way; what is returned notes that its answer has
+// begun, and can be called more than once.
+func (c *coalescer) depart(key string) (begun func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.lines[key]
+	if l == nil {
+		l = &line{}
+		c.lines[key] = l
+	}
+	l.flying++
+	mine := make(chan struct{})
+	l.begun = mine
+	return sync.OnceFunc(func() {
+		close(mine)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		l.flying--
+		c.forget(key, l)
+	})
+}
+
+// forget drops a line in which nobody is. The lock is held.
+func (c *coalescer) forget(key string, l *line) {
+	if l.flying == 0 && l.next == nil && c.lines[key] == l {
+		delete(c.lines, key)
+	}
+}
+
+// beginning tells when an answer begins.
+type beginning struct {
+	http.ResponseWriter
+	begun func()
+}
+
+func (b *beginning) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+func (b *beginning) WriteHeader(code int) {
+	b.begun()
+	b.ResponseWriter.WriteHeader(code)
+}
