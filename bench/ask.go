@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // ask is what is asked of every contestant in the same words.
@@ -30,7 +32,8 @@ func (a ask) header(h http.Header) {
 	}
 }
 
-// send returns an answer with status 200, whose body is to be closed.
+// send returns an answer with status 200, whose body is to be closed. The error is a
+// refusedError for 429.
 func (a ask) send(ctx context.Context, client *http.Client, server string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server+a.path, nil)
 	if err != nil {
@@ -40,6 +43,14 @@ func (a ask) send(ctx context.Context, client *http.Client, server string) (*htt
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
+	}
+	if response.StatusCode == http.StatusTooManyRequests {
+		seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+		response.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("GET %s%s: %s, and not when to come again", server, a.path, response.Status)
+		}
+		return nil, refusedError{time.Duration(seconds) * time.Second}
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, expectOK(response, nil)
@@ -51,6 +62,12 @@ func (a ask) send(ctx context.Context, client *http.Client, server string) (*htt
 	}
 	return response, nil
 }
+
+// refusedError tells that a server wants to be asked again later.
+type refusedError struct{ after time.Duration }
+
+// Error implements error.
+func (e refusedError) Error() string { return fmt.Sprintf("429, to come again in %s", e.after) }
 
 // read reads an answer without looking at it, and returns its length in bytes.
 func (a ask) read(ctx context.Context, client *http.Client, server string, buffer []byte) (int64, error) {

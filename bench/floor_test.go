@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFloorGivesTheAnswerItWasTaught(t *testing.T) {
@@ -56,6 +58,24 @@ func TestAnswerInAnotherEncodingIsAnError(t *testing.T) {
 	a := ask{"/", jsonType, "gzip"}
 	if _, err := a.read(t.Context(), newClients(1, nil)[0], plain.URL, make([]byte, 100)); err == nil || !strings.Contains(err.Error(), "Content-Encoding") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestRefusedClientKnowsWhenToComeAgain(t *testing.T) {
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/later" {
+			w.Header().Set("Retry-After", "7")
+		}
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer busy.Close()
+	client := newClients(1, nil)[0]
+	var refused refusedError
+	if _, err := (ask{"/later", jsonType, ""}).send(t.Context(), client, busy.URL); !errors.As(err, &refused) || refused.after != 7*time.Second {
+		t.Errorf("error %v", err)
+	}
+	if _, err := (ask{"/never", jsonType, ""}).send(t.Context(), client, busy.URL); err == nil || errors.As(err, &refused) {
+		t.Errorf("without Retry-After: %v", err)
 	}
 }
 

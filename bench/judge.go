@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // quantity names a number of a figure.
@@ -139,7 +140,7 @@ func cacheTable(r cacheReport) string {
 	b.WriteString("## Targets\n\nRatios are of the same round. Targets are for 50,000 pods of 8 KB and 5,000 nodes.\n\n| | measured | target | |\n|---|---|---|---|\n")
 	for _, s := range r.Scenarios {
 		if s.Error != "" {
-			fmt.Fprintf(&b, "| %s | | | **not measured**: %s |\n", s.Name, strings.ReplaceAll(s.Error, "\n", " "))
+			fmt.Fprintf(&b, "| %s | | | **not measured**: %s |\n", s.Name, brief(s.Error))
 		}
 		for _, c := range s.Checks {
 			met := "met"
@@ -149,12 +150,29 @@ func cacheTable(r cacheReport) string {
 			fmt.Fprintf(&b, "| %s; %s | %s | %s | %s |\n", s.Name, c.What, c.spread.text(checkNumber(c)), c.Target, met)
 		}
 	}
-	b.WriteString("\n## Figures\n\n| | of | time (ms) | CPU (us) | kube-apiserver's CPU behind it (us) | bytes | resident (MB) | from the cache | reads and reviews upstream |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n## Figures\n\n| | of | time (ms) | CPU (us) | kube-apiserver's CPU behind it (us) | bytes | resident (MB) | from the cache | upstream: reads, reviews; refused |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range r.Scenarios {
 		for _, e := range s.Entries {
 			if figures := s.Rounds[e]; len(figures) > 0 {
 				b.WriteString(figureRow(s, e, figures))
 			}
+		}
+	}
+	return b.String()
+}
+
+// brief is the beginning of a text, in one line of printable characters.
+func brief(text string) string {
+	const most = 200
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case b.Len() >= most:
+			return b.String() + "..."
+		case r == '|' || !unicode.IsPrint(r):
+			b.WriteByte(' ')
+		default:
+			b.WriteRune(r)
 		}
 	}
 	return b.String()
@@ -191,6 +209,7 @@ func figureRow(s scenarioReport, entry string, figures []figure) string {
 	}
 	took, used := column(wallTime.of), column(cpu.of)
 	reads, reviews := column(upstreamReads.of), column(upstreamReviews.of)
+	refused := column(func(f figure) float64 { return f.Refused })
 	bytes, resident, cached := column(size.of), column(memory.of), column(func(f figure) float64 { return f.Cached })
 	behind := column(func(f figure) float64 { return f.UpstreamCPU })
 	if entry == directName {
@@ -199,5 +218,5 @@ func figureRow(s scenarioReport, entry string, figures []figure) string {
 	return fmt.Sprintf("| %s (a %s) | %s | %s | %s | %s | %s | %s | %s | %s |\n", s.Name, s.Per, entry,
 		optional(took, took.text(digits(2, 1000))), optional(used, used.text(digits(0, 1))), optional(behind, digits(0, 1)(behind.Median)),
 		optional(bytes, digits(0, 1)(bytes.Median)), optional(resident, resident.text(digits(0, 1e6))), optional(cached, digits(2, 1)(cached.Median)),
-		optional(reads, fmt.Sprintf("%.0f, %.0f", reads.Median, reviews.Median)))
+		optional(reads, fmt.Sprintf("%.0f, %.0f; %.0f", reads.Median, reviews.Median, refused.Median)))
 }

@@ -46,6 +46,8 @@ type batch struct {
 	// reads and reviews are what the kube-apiserver was asked for meanwhile, where
 	// that is what is measured: lists and watches of pods, and access reviews.
 	reads, reviews int
+	// refused is how often clients were told to come again later.
+	refused int
 }
 
 // figure is what a unit has cost in a turn.
@@ -64,6 +66,8 @@ type figure struct {
 	// measured.
 	UpstreamReads   float64 `json:",omitempty"`
 	UpstreamReviews float64 `json:",omitempty"`
+	// Refused is how often clients were told to come again later, in the whole turn.
+	Refused float64 `json:",omitempty"`
 }
 
 // run measures a scenario.
@@ -179,7 +183,7 @@ func figureOf(done batch, before, after gauges) figure {
 	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 / float64(done.units) }
 	f := figure{
 		Bytes: float64(done.bytes) / float64(done.units), Memory: float64(done.memory),
-		UpstreamReads: float64(done.reads), UpstreamReviews: float64(done.reviews),
+		UpstreamReads: float64(done.reads), UpstreamReviews: float64(done.reviews), Refused: float64(done.refused),
 	}
 	if done.wall > 0 {
 		f.Wall, f.CPU, f.UpstreamCPU = float64(done.wall.Nanoseconds())/1000, each(after.cpu-before.cpu), each(after.upstream-before.upstream)

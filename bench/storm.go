@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
@@ -41,11 +42,11 @@ func (b *cacheBench) storm() scenario {
 			}
 			defer audit.Close()
 			start := time.Now()
-			total, err := syncAll(ctx, clients, server.url, b.o.storm)
+			total, refused, err := syncAll(ctx, clients, server.url, b.o.storm)
 			if err != nil {
 				return batch{}, err
 			}
-			done := batch{units: b.o.storm, wall: time.Since(start), bytes: total}
+			done := batch{units: b.o.storm, wall: time.Since(start), bytes: total, refused: refused}
 			done.reads, done.reviews, err = countAudit(audit)
 			return done, err
 		}})
@@ -54,29 +55,33 @@ func (b *cacheBench) storm() scenario {
 }
 
 // syncAll starts the clients one after another, and returns what all have read until
-// the last had its initial events.
-func syncAll(ctx context.Context, clients []*http.Client, server string, n int) (int64, error) {
+// the last had its initial events, and how often they were refused before.
+func syncAll(ctx context.Context, clients []*http.Client, server string, n int) (total int64, refusals int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stormWait, fmt.Errorf("%d clients took over %s", n, stormWait))
 	var running, synced sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	var (
-		mu     sync.Mutex
-		total  int64
-		failed error
-		late   error
-	)
+	var read, refused atomic.Int64
+	// One error is as good as a thousand.
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
 	start := time.Now()
 	for i := range n {
-		if late = wait(ctx, time.Until(start.Add(time.Duration(i)*time.Second/stormRate))); late != nil {
+		if err := wait(ctx, time.Until(start.Add(time.Duration(i)*time.Second/stormRate))); err != nil {
+			fail(err)
 			break
 		}
 		synced.Add(1)
 		running.Go(func() {
-			read, response, err := syncOne(ctx, clients[i%len(clients)], server, cluster.NodeName(i))
-			mu.Lock()
-			total, failed = total+read, errors.Join(failed, err)
-			mu.Unlock()
+			response, err := syncOne(ctx, clients[i%len(clients)], server, cluster.NodeName(i), &read, &refused)
+			if err != nil {
+				fail(err)
+			}
 			synced.Done()
 			if err == nil {
 				// It watches on, as all of them do.
@@ -86,21 +91,38 @@ func syncAll(ctx context.Context, clients []*http.Client, server string, n int) 
 		})
 	}
 	synced.Wait()
-	return total, errors.Join(failed, late)
+	select {
+	case err = <-failed:
+	default:
+	}
+	return read.Load(), int(refused.Load()), err
 }
 
-// syncOne reads the initial events of a node's pods and leaves the watch open.
-func syncOne(ctx context.Context, client *http.Client, server, node string) (total int64, _ *http.Response, _ error) {
+// syncOne reads the initial events of a node's pods and leaves the watch open. When
+// it is told to come again, it does.
+func syncOne(ctx context.Context, client *http.Client, server, node string, read, refused *atomic.Int64) (*http.Response, error) {
 	a := ask{watchListPath + "&fieldSelector=spec.nodeName%3D" + node, protobufType, ""}
-	response, err := a.send(ctx, client, server)
-	if err != nil {
-		return 0, nil, err
+	for {
+		response, err := a.send(ctx, client, server)
+		var refusal refusedError
+		if errors.As(err, &refusal) {
+			refused.Add(1)
+			if err := wait(ctx, refusal.after); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		total, err := initialEvents(response.Body)
+		read.Add(total)
+		if err != nil {
+			response.Body.Close()
+			return nil, err
+		}
+		return response, nil
 	}
-	if total, err = initialEvents(response.Body); err != nil {
-		response.Body.Close()
-		return total, nil, err
-	}
-	return total, response, nil
 }
 
 // watchListPath is how an informer of today starts.
