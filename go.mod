@@ -3,6 +3,7 @@ module github.com/asi-gateway/asi-gateway
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/go-logr/logr v1.4.4
 	github.com/go-logr/zapr v1.3.0
 	github.com/golang/snappy v1.0.0

@@ -1,0 +1,46 @@
+package consistency
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
+)
+
+// skipProof is the build tag of pkg/cache with which strict reads are answered without
+// a proof that the state is the newest.
+const skipProof = "asi_fault_skip_proof"
+
+// TestReadsWithoutProofAreCaught has a gateway that answers strict reads from
+// whatever state it has: what is relied on here to find that out must do so.
+func TestReadsWithoutProofAreCaught(t *testing.T) {
+	random := newRandom(t)
+	c, err := theCluster()
+	must(t, err)
+	binary := build(t, func(ctx context.Context, dir string) (string, error) {
+		return fixture.BuildFaultyGateway(ctx, dir, skipProof)
+	})
+	gateways := startGateways(t, c, binary, "unproved", 1)
+	// All connections, so that its own watch is among them for sure.
+	stalled := fault{"stalled", 400, func(_ *testing.T, e *env, random *rand.Rand) func(*testing.T) {
+		return stall(e.gateways[0], random, 1)
+	}}
+	v := run(t, c, gateways, []fault{stalled}, random, 5*time.Second)
+	for what, wrong := range map[string]struct {
+		found []error
+		kind  error
+	}{"registers": {v.registers, errLinear}, "lists": {v.lists, errStale}, "single objects": {v.gets, errStale}} {
+		caught := 0
+		for _, err := range wrong.found {
+			if errors.Is(err, wrong.kind) {
+				caught++
+			}
+		}
+		if caught == 0 {
+			t.Errorf("no read of %s was found to be %v; found: %v", what, wrong.kind, sample(wrong.found))
+		}
+	}
+}
