@@ -46,7 +46,8 @@ type batch struct {
 	// reads and reviews are what the kube-apiserver was asked for meanwhile, where
 	// that is what is measured: lists and watches of pods, and access reviews.
 	reads, reviews int
-	// refused is how often clients were told to come again later.
+	// refused is how often clients were told to come again later, or had a watch end
+	// before it had begun.
 	refused int
 }
 
@@ -66,7 +67,8 @@ type figure struct {
 	// measured.
 	UpstreamReads   float64 `json:",omitempty"`
 	UpstreamReviews float64 `json:",omitempty"`
-	// Refused is how often clients were told to come again later, in the whole turn.
+	// Refused is how often clients were told to come again later, or had a watch end
+	// before it had begun, in the whole turn.
 	Refused float64 `json:",omitempty"`
 }
 

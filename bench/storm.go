@@ -98,8 +98,12 @@ func syncAll(ctx context.Context, clients []*http.Client, server string, n int) 
 	return read.Load(), int(refused.Load()), err
 }
 
+// comeAgain is how long a client waits whose watch has ended too soon, about as an
+// informer does (client-go tools/cache, the reflector's backoff).
+const comeAgain = time.Second
+
 // syncOne reads the initial events of a node's pods and leaves the watch open. When
-// it is told to come again, it does.
+// it is told to come again, or the watch ends before, it tries once more.
 func syncOne(ctx context.Context, client *http.Client, server, node string, read, refused *atomic.Int64) (*http.Response, error) {
 	a := ask{watchListPath + "&fieldSelector=spec.nodeName%3D" + node, protobufType, ""}
 	for {
@@ -117,11 +121,17 @@ func syncOne(ctx context.Context, client *http.Client, server, node string, read
 		}
 		total, err := initialEvents(response.Body)
 		read.Add(total)
-		if err != nil {
-			response.Body.Close()
+		if err == nil {
+			return response, nil
+		}
+		response.Body.Close()
+		if err != io.EOF {
 			return nil, err
 		}
-		return response, nil
+		refused.Add(1)
+		if err := wait(ctx, comeAgain); err != nil {
+			return nil, err
+		}
 	}
 }
 
