@@ -91,7 +91,7 @@ func boot(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.rest.QPS = -1
-	if s.gateway, err = fixture.AddGateway(ctx, c, binary, "gateway", fixture.FrontProxy, "--cache-resources", "pods", "--access-log-every", "0"); err != nil {
+	if s.gateway, err = fixture.AddGateway(ctx, c, binary, "gateway", fixture.FrontProxy, "--cache-resources", "pods", "--cache-check-interval", "0s", "--access-log-every", "0"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.gateway.NeverShed(ctx); err != nil {
