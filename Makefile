@@ -31,7 +31,7 @@ unit: deps ## packages by themselves, with the race detector; and without it wha
 	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
 
 e2e: deps kube ## with the real cluster; one package at a time, they are heavy
-	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/survival/...
+	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/storm/... ./test/survival/...
 
 lint: ## gofmt, vet, staticcheck
 	@out=$$(gofmt -l bench cmd hack pkg test); [ -z "$$out" ] || { echo "not formatted, run gofmt -w:"; echo "$$out"; exit 1; }
@@ -51,6 +51,9 @@ deps: ## Debian packages that tests need
 kube: $(CLUSTER) ## build etcd, Kubernetes and kwok into the cache folder (ASI_KUBE_DIR)
 	$(CLUSTER) build
 
+# What the suites that are not about the cache are run with once more.
+CACHED := pods,nodes,services,endpointslices,configmaps,secrets,namespaces,serviceaccounts,deployments.apps,replicasets.apps
+
 # With -v, so that what a test says of itself can be read although it passes:
 # NOT JUDGED, RATE SCALED DOWN, how often was relisted, and what was skipped.
 SOAK := ASI_SOAK=1 $(GO) test -race -p 1 -v -timeout 120m
@@ -58,7 +61,8 @@ SOAK := ASI_SOAK=1 $(GO) test -race -p 1 -v -timeout 120m
 soak: deps kube fuzz ## long: every fuzz target for FUZZTIME, the end-to-end tests several times over
 	$(SOAK) -count 5 ./test/attack/... ./test/clients/...
 	$(SOAK) -count 3 ./test/failover/...
-	$(SOAK) -count 1 ./hack/... ./pkg/limiter/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/limits/... ./test/survival/...
+	$(SOAK) -count 1 ./hack/... ./pkg/limiter/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/limits/... ./test/storm/... ./test/survival/...
+	ASI_CACHE_RESOURCES=$(CACHED) $(SOAK) -count 1 ./test/attack/... ./test/clients/... ./test/failover/... ./test/survival/...
 
 fuzz: ## every fuzz target for FUZZTIME
 	hack/fuzz.sh $(FUZZTIME)
