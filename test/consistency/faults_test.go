@@ -38,10 +38,10 @@ type fault struct {
 // faults are all of them. Only one apiserver at a time is struck.
 var faults = []fault{
 	{"killed", 300, kill},
-	// It takes 3 s for a gateway to notice, about 500 reads and writes.
-	{"frozen", 1000, freeze},
+	// It takes 3 s for a gateway to notice, about 400 reads and writes.
+	{"frozen", 800, freeze},
 	{"severed", 300, sever},
-	{"stalled", 600, stallSome},
+	{"stalled", 500, stallSome},
 }
 
 // kill ends an apiserver at once (SIGKILL).

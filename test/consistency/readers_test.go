@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +18,10 @@ import (
 const (
 	// getsPerSecond and listsPerSecond are of each reader.
 	getsPerSecond  = 15
-	listsPerSecond = 3
-	// listersPerEncoding are at each gateway. They ask the same at about the same time,
-	// so that it can be forwarded once for several.
-	listersPerEncoding = 2
+	listsPerSecond = 2
+	// listsAtOnce is how often a reader asks the same at the same time: a gateway can
+	// find out once for several, or forward once for several.
+	listsAtOnce = 3
 	// pageSize is of lists that are read page by page.
 	pageSize = 7
 )
@@ -93,8 +94,12 @@ func (e *env) questions() []question {
 // list reads lists, one question after the other, until ctx ends.
 func (e *env) list(ctx context.Context, c *client) {
 	pace, questions := rate.NewLimiter(listsPerSecond, 1), e.questions()
-	for i := 0; pace.Wait(ctx) == nil; i++ {
-		e.listOne(context.WithoutCancel(ctx), c, questions[i%len(questions)])
+	for i := rand.IntN(len(questions)); pace.Wait(ctx) == nil; i++ {
+		var asking sync.WaitGroup
+		for range listsAtOnce {
+			asking.Go(func() { e.listOne(context.WithoutCancel(ctx), c, questions[i%len(questions)]) })
+		}
+		asking.Wait()
 	}
 }
 

@@ -101,9 +101,8 @@ func (e *env) startWorking(t *testing.T) (stop func()) {
 		start(g.URL(), g.Name()+"-writer", i, e.overwrite)
 		for j := range encodings {
 			start(g.URL(), fmt.Sprintf("%s-getter-%d", g.Name(), j), j, e.get)
-			for range listersPerEncoding {
-				start(g.URL(), fmt.Sprintf("%s-lister-%d", g.Name(), j), j, e.list)
-			}
+			start(g.URL(), fmt.Sprintf("%s-lister-%d", g.Name(), j), j, e.list)
+			start(g.URL(), fmt.Sprintf("%s-beginner-%d", g.Name(), j), j, e.begin)
 		}
 	}
 	return stop

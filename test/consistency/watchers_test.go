@@ -25,6 +25,8 @@ const (
 	minWatchSeconds = 4
 	// watchesPerSecond bounds how often a watcher begins.
 	watchesPerSecond = 4
+	// beginningsPerSecond is of each reader of initial states.
+	beginningsPerSecond = 1
 )
 
 // watcher watches one thing, from its beginning to the end of the run. It goes on
@@ -89,22 +91,8 @@ func (w *watcher) reached() uint64 {
 func (w *watcher) watch(ctx context.Context, c *client) (end string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	options := w.options()
-	options.Watch, options.AllowWatchBookmarks = true, true
-	seconds := int64(minWatchSeconds + rand.IntN(minWatchSeconds))
-	options.TimeoutSeconds = &seconds
-	w.mu.Lock()
-	after := w.last
-	w.mu.Unlock()
-	if after == 0 {
-		initial := true
-		options.SendInitialEvents, options.ResourceVersionMatch = &initial, metav1.ResourceVersionMatchNotOlderThan
-	} else {
-		options.ResourceVersion = strconv.FormatUint(after, 10)
-	}
-	began := w.record.now()
-	watch, err := c.rest.Get().NamespaceIfScoped(w.namespace, w.namespace != "").Resource(w.resource).
-		VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Watch(ctx)
+	after, began := w.reached(), w.record.now()
+	watch, err := w.open(ctx, c, after)
 	if err != nil {
 		return w.failed(err)
 	}
@@ -134,6 +122,48 @@ func (w *watcher) watch(ctx context.Context, c *client) (end string) {
 		w.mu.Unlock()
 	}
 	return "ended"
+}
+
+// open begins a watch, with the state if after is 0.
+func (q *question) open(ctx context.Context, c *client, after uint64) (apiwatch.Interface, error) {
+	options := q.options()
+	options.Watch, options.AllowWatchBookmarks = true, true
+	seconds := int64(minWatchSeconds + rand.IntN(minWatchSeconds))
+	options.TimeoutSeconds = &seconds
+	if after == 0 {
+		initial := true
+		options.SendInitialEvents, options.ResourceVersionMatch = &initial, metav1.ResourceVersionMatchNotOlderThan
+	} else {
+		options.ResourceVersion = strconv.FormatUint(after, 10)
+	}
+	return c.rest.Get().NamespaceIfScoped(q.namespace, q.namespace != "").Resource(q.resource).
+		VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Watch(ctx)
+}
+
+// begin reads initial states, by watches that are left behind them, until ctx ends. A
+// gateway goes to greater lengths for them than for lists.
+func (e *env) begin(ctx context.Context, c *client) {
+	pace, questions := rate.NewLimiter(beginningsPerSecond, 1), e.questions()
+	for i := rand.IntN(len(questions)); pace.Wait(ctx) == nil; i++ {
+		e.beginOne(context.WithoutCancel(ctx), c, &questions[i%len(questions)])
+	}
+}
+
+func (e *env) beginOne(ctx context.Context, c *client, q *question) {
+	ctx, cancel := context.WithTimeout(ctx, minWatchSeconds*time.Second)
+	defer cancel()
+	w := &watcher{question: *q, record: e.record}
+	began := e.record.now()
+	watch, err := w.open(ctx, c, 0)
+	e.record.finished.Add(1)
+	if err != nil {
+		e.record.failed()
+		return
+	}
+	defer watch.Stop()
+	if w.begin(watch, c, began) != "" {
+		e.record.failed()
+	}
 }
 
 // failed says what a watch was refused or ended for. One that is too old begins
