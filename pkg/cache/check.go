@@ -60,6 +60,8 @@ func (c *Cache) pause(ctx context.Context, d time.Duration) bool {
 func (c *Cache) check(ctx context.Context, r *resource, s *stream) {
 	result := "Equal"
 	switch err := c.compare(ctx, s); {
+	case errors.Is(err, errDifferent) && c.redefined(ctx, r):
+		result = "Unknown"
 	case errors.Is(err, errDifferent):
 		result = "Different"
 		c.config.Log.Error("the cache differs from upstream; it is dropped and read anew", zap.String("resource", r.name()), zap.Stringer("encoding", s.encoding), zap.Error(err))
@@ -69,6 +71,13 @@ func (c *Cache) check(ctx context.Context, r *resource, s *stream) {
 		c.config.Log.Info("the cache could not be compared with upstream", zap.String("resource", r.name()), zap.Stringer("encoding", s.encoding), zap.Error(err))
 	}
 	c.metrics.checks.WithLabelValues(r.name(), s.encoding.String(), result).Inc()
+}
+
+// redefined tells whether a custom resource is not cached as it was any more. When its
+// definition changes, so may what upstream makes of the same objects, and upstream
+// can know that a moment before the cache does.
+func (c *Cache) redefined(ctx context.Context, r *resource) bool {
+	return r.Custom && (!c.pause(ctx, definitionSettles) || r.ctx.Err() != nil)
 }
 
 // compare goes through the state and upstream's at the same resource version, byte

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
@@ -304,5 +306,43 @@ func TestLiveStateSaysHowFarItIs(t *testing.T) {
 	pods := c.Live()["of-pods"].Encodings[0]
 	if pods.Ready || pods.Following || pods.Encoding != v1alpha1.EncodingProtobuf || pods.ResourceVersion != "" || pods.LastErrorAt == nil {
 		t.Errorf("%+v", pods)
+	}
+}
+
+// TestRedefinedResourceIsNoFault: upstream, which lists nothing here, may know of a
+// changed definition a moment before the cache does.
+func TestRedefinedResourceIsNoFault(t *testing.T) {
+	for name, tc := range map[string]struct {
+		redefine bool
+		result   string
+	}{"as it was": {false, "Different"}, "redefined": {true, "Unknown"}} {
+		t.Run(name, func(t *testing.T) {
+			u := withWidgets(v1Plain)
+			c := runCache(t, u)
+			c.Update([]*v1alpha1.CachedResource{cachedResource("example.com", "v1", "widgets")})
+			c.says(t, fakeWidgets+"?resourceVersion=0", listOf(101, widget("blue", "blue", 101)))
+			r := c.published.Load().resources[resourceKey{"example.com", "v1", "widgets"}]
+			checked := make(chan struct{})
+			go func() {
+				defer close(checked)
+				c.check(t.Context(), r, r.streams[wire.JSON].Load())
+			}()
+			if tc.redefine {
+				u.define(2, v1ByColor)
+				c.says(t, fakeWidgets+"?resourceVersion=0", string(NotCached))
+			}
+			eventually(t, "it is checked", func() bool {
+				c.clock.Step(definitionSettles)
+				select {
+				case <-checked:
+					return true
+				default:
+					return false
+				}
+			})
+			if got := testutil.ToFloat64(c.metrics.checks.WithLabelValues("widgets.example.com", "json", tc.result)); got != 1 {
+				t.Errorf("%v checks were %s", got, tc.result)
+			}
+		})
 	}
 }
