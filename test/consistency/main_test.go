@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
@@ -35,8 +35,7 @@ var started *cluster.Cluster
 
 func TestMain(m *testing.M) {
 	// client-go reports there what tests provoke.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
 	code := m.Run()
 	if started != nil {
 		if err := started.Close(); err != nil {
