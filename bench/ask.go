@@ -33,7 +33,7 @@ func (a ask) header(h http.Header) {
 }
 
 // send returns an answer with status 200, whose body is to be closed. The error is a
-// refusedError for 429.
+// refusedError where the server says when to come again.
 func (a ask) send(ctx context.Context, client *http.Client, server string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server+a.path, nil)
 	if err != nil {
@@ -44,13 +44,10 @@ func (a ask) send(ctx context.Context, client *http.Client, server string) (*htt
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode == http.StatusTooManyRequests {
-		seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	// As client-go does it: whoever says when to come again is asked again.
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && (response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 500) {
 		response.Body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("GET %s%s: %s, and not when to come again", server, a.path, response.Status)
-		}
-		return nil, refusedError{time.Duration(seconds) * time.Second}
+		return nil, refusedError{response.Status, time.Duration(seconds) * time.Second}
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, expectOK(response, nil)
@@ -64,10 +61,13 @@ func (a ask) send(ctx context.Context, client *http.Client, server string) (*htt
 }
 
 // refusedError tells that a server wants to be asked again later.
-type refusedError struct{ after time.Duration }
+type refusedError struct {
+	status string
+	after  time.Duration
+}
 
 // Error implements error.
-func (e refusedError) Error() string { return fmt.Sprintf("429, to come again in %s", e.after) }
+func (e refusedError) Error() string { return e.status + ", to come again in " + e.after.String() }
 
 // read reads an answer without looking at it, and returns its length in bytes.
 func (a ask) read(ctx context.Context, client *http.Client, server string, buffer []byte) (int64, error) {

@@ -62,20 +62,23 @@ func TestAnswerInAnotherEncodingIsAnError(t *testing.T) {
 }
 
 func TestRefusedClientKnowsWhenToComeAgain(t *testing.T) {
+	var status int
 	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/later" {
 			w.Header().Set("Retry-After", "7")
 		}
-		w.WriteHeader(http.StatusTooManyRequests)
+		w.WriteHeader(status)
 	}))
 	defer busy.Close()
 	client := newClients(1, nil)[0]
-	var refused refusedError
-	if _, err := (ask{"/later", jsonType, ""}).send(t.Context(), client, busy.URL); !errors.As(err, &refused) || refused.after != 7*time.Second {
-		t.Errorf("error %v", err)
-	}
-	if _, err := (ask{"/never", jsonType, ""}).send(t.Context(), client, busy.URL); err == nil || errors.As(err, &refused) {
-		t.Errorf("without Retry-After: %v", err)
+	for _, status = range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		var refused refusedError
+		if _, err := (ask{"/later", jsonType, ""}).send(t.Context(), client, busy.URL); !errors.As(err, &refused) || refused.after != 7*time.Second {
+			t.Errorf("%d: error %v", status, err)
+		}
+		if _, err := (ask{"/never", jsonType, ""}).send(t.Context(), client, busy.URL); err == nil || errors.As(err, &refused) {
+			t.Errorf("%d without Retry-After: %v", status, err)
+		}
 	}
 }
 

@@ -163,7 +163,7 @@ func cacheTable(r cacheReport) string {
 
 // brief is the beginning of a text, in one line of printable characters.
 func brief(text string) string {
-	const most = 200
+	const most = 400
 	var b strings.Builder
 	for _, r := range text {
 		switch {

@@ -37,12 +37,12 @@ func TestReportSaysWhatIsNotMetAndWhatIsNotMeasured(t *testing.T) {
 	rounds := map[string][]figure{directName: {{Wall: 5000, CPU: 300, UpstreamCPU: 300}}, gatewayName: {{Wall: 1000, CPU: 100, UpstreamCPU: 7, Bytes: 12, Cached: 1}}}
 	table := cacheTable(cacheReport{Scenarios: []scenarioReport{
 		{Name: "quick", Per: "request", Entries: []string{directName, gatewayName}, Rounds: rounds, Checks: []checkResult{faster(4).judge(rounds), faster(6).judge(rounds)}},
-		{Name: "broken", Error: "it ended\nearly" + strings.Repeat(" \x00|", 100)},
+		{Name: "broken", Error: "it ended\nearly" + strings.Repeat(" \x00|", 200)},
 	}})
 	for _, want := range []string{
 		"| quick; time: kube-apiserver / gateway | 5.00 (5.00 to 5.00) | at least 4 | met |",
 		"| quick; time: kube-apiserver / gateway | 5.00 (5.00 to 5.00) | at least 6 | **not met** |",
-		"| broken | | | **not measured**: it ended early" + strings.Repeat(" ", 200-len("it ended early")) + "... |",
+		"| broken | | | **not measured**: it ended early" + strings.Repeat(" ", 400-len("it ended early")) + "... |",
 		"| quick (a request) | kube-apiserver | 5.00 (5.00 to 5.00) | 300 (300 to 300) |  |  |  |  |  |",
 		"| quick (a request) | gateway | 1.00 (1.00 to 1.00) | 100 (100 to 100) | 7 | 12 |  | 1.00 |  |",
 	} {

@@ -47,7 +47,7 @@ func (b *cacheBench) scenarios() []scenario {
 		b.fanout(),
 		b.nodeWatches(),
 		b.storm(),
-		b.crowdOfLists(),
+		b.crowdOfLists(f),
 	}
 }
 
