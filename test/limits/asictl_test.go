@@ -159,6 +159,7 @@ func TestOperatorGovernsAllReplicasWithAsictl(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("cache", func(t *testing.T) { s.testCache(t, clients) })
 	t.Run("route force", func(t *testing.T) { s.testForce(t, clients) })
 	t.Run("kubectl asi", func(t *testing.T) {
 		cmd := s.kubectl(t, "asi", "limits", "shell")
@@ -247,6 +248,49 @@ func (s *shell) flip(t *testing.T, clients []*client, open bool) time.Duration {
 		t.Errorf("it took %s; want at most %s (others use %.1f processors)", took, flipBound, others)
 	}
 	return took
+}
+
+// testCache has all replicas keep a resource that nothing else here is about, and
+// give it up again.
+func (s *shell) testCache(t *testing.T, clients []*client) {
+	const path = "/apis/storage.k8s.io/v1/storageclasses?resourceVersion=0"
+	// What is answered from memory has passed no flow control.
+	answered := func(ctx context.Context, fromMemory bool) error {
+		for _, c := range clients {
+			a, err := c.do(ctx, http.MethodGet, path, "")
+			if err != nil {
+				return err
+			}
+			if a.code != http.StatusOK || (a.header.Get("X-Kubernetes-Pf-Flowschema-Uid") == "") != fromMemory {
+				return fmt.Errorf("%d, %v; want from memory %v", a.code, a.header, fromMemory)
+			}
+		}
+		return nil
+	}
+	resource := filepath.Join(t.TempDir(), "cached.yaml")
+	must(t, os.WriteFile(resource, []byte(manifest("CachedResource", "classes", "{group: storage.k8s.io, resource: storageclasses}")), 0o600))
+	run(t, s.kubectl(t, "apply", "-f", resource))
+	t.Cleanup(func() { run(t, s.kubectl(t, "delete", "--ignore-not-found", "-f", resource)) })
+	eventually(t, 20*time.Second, func(ctx context.Context) error { return answered(ctx, true) })
+	eventually(t, 20*time.Second, func(context.Context) error {
+		out, _ := s.asictl(t, "cache", "classes", "--no-headers")
+		ready := 0
+		for line := range strings.Lines(out) {
+			// RESOURCE REPLICA ENCODING READY OBJECTS
+			if cells := strings.Fields(line); len(cells) > 4 && cells[0] == "storageclasses.storage.k8s.io" && cells[2] == "JSON" && cells[3] == "True" {
+				ready++
+			}
+		}
+		if ready != replicas {
+			return fmt.Errorf("ready on %d of %d replicas:\n%s", ready, replicas, out)
+		}
+		return nil
+	})
+	if out := run(t, s.kubectl(t, "get", "cached", "classes")); !strings.Contains(out, "True") {
+		t.Errorf("kubectl get cached: %s", out)
+	}
+	run(t, s.kubectl(t, "delete", "cachedresource", "classes"))
+	eventually(t, 10*time.Second, func(ctx context.Context) error { return answered(ctx, false) })
 }
 
 // testForce sends one client's requests to another group, which has the same
