@@ -106,7 +106,9 @@ func (q *query) ofWatch() (p point, ok bool) {
 	if p, ok = q.plainVersion(); !ok {
 		return p, false
 	}
-	p.need.patient = true
+	// Who asks for the state by name is an informer, which waits for a second; others
+	// may be somebody at a terminal.
+	p.need.patient = q.initialEvents != nil
 	switch {
 	case q.initialEvents == nil && q.match == "":
 		// Without a number it begins with the state, as before there was a way to ask

@@ -44,7 +44,7 @@ func (r *remembered) String() string {
 
 func (e *env) testMemory(t *testing.T) {
 	maps := e.direct.CoreV1().ConfigMaps(e.namespace)
-	kept, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{})
+	_, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{})
 	must(t, err)
 	client := httpClient(t, e.g.RESTConfig(), "h2")
 	url := e.g.URL() + "/api/v1/namespaces/" + e.namespace + "/configmaps"
@@ -78,7 +78,10 @@ func (e *env) testMemory(t *testing.T) {
 		}
 		return nil
 	})
-	events := e.watchConfigMaps(t, client, url+"?watch=1&resourceVersion="+kept.ResourceVersion)
+	// From where the list is, as an informer does: the memory does not go further back.
+	listed, err := read(t.Context(), stale)
+	must(t, err)
+	events := e.watchConfigMaps(t, client, url+"?watch=1&resourceVersion="+listed.rv)
 
 	for _, p := range e.apiServers() {
 		must(t, p.Kill())
