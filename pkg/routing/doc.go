@@ -31,9 +31,15 @@
 //
 // A server that was away gets its part of the requests little by little, and a
 // group its clients, always the same ones first (absence.go). Long-running
-// requests stay where they are. While a group's servers refuse requests or take
-// far longer than they used to, the lowest priorities are turned away first
-// (pressure.go).
+// requests stay where they are.
+//
+// # Too much to do
+//
+// While even the quickest requests wait in a group's servers, P2 and below are let in
+// only as far as they can be answered quickly, the lowest to the lesser part
+// (adaptive.go). While servers refuse requests all the same, or take far longer than
+// they used to, the lowest priorities are turned away altogether (pressure.go). What
+// each of the two is good for is measured in bench/results/overload.md.
 //
 // # Connections
 //

@@ -22,6 +22,7 @@ type group struct {
 	inFlight atomic.Int64
 	refused  atomic.Int64
 	pressure pressure
+	adaptive adaptive
 	absence  absence
 
 	mu sync.Mutex
@@ -41,8 +42,8 @@ type groupSpec struct {
 	failback    time.Duration
 }
 
-// reserved is the part of a group's burst, and free of its maxInFlight, that is
-// held back from requests of a priority. P0 is never refused.
+// reserved is the part of a group's burst, and of its limits for requests under way,
+// that is held back from requests of a priority. P0 is never refused.
 func reserved(p v1alpha1.Priority) (burst, inFlight float64) {
 	switch p {
 	case v1alpha1.PriorityP0, v1alpha1.PriorityP1:
@@ -108,9 +109,13 @@ func (g *group) check(p v1alpha1.Priority, long bool, now time.Time, take bool) 
 		return &refusal{Overloaded, time.Second}
 	}
 	keepTokens, keepSlots := reserved(p)
-	if !vital && !long && s.maxInFlight > 0 {
-		if slots := math.Ceil(float64(s.maxInFlight) * (1 - keepSlots)); float64(g.inFlight.Load()) >= slots {
+	if !vital && !long {
+		underWay := g.inFlight.Load()
+		if full(underWay, s.maxInFlight, keepSlots) {
 			return &refusal{TooManyInFlight, time.Second}
+		}
+		if s.shed && keepSlots > 0 && full(underWay, g.adaptive.limit.Load(), keepSlots) {
+			return &refusal{Overloaded, time.Second}
 		}
 	}
 	if s.qps < 0 {
@@ -134,6 +139,12 @@ func (g *group) check(p v1alpha1.Priority, long bool, now time.Time, take bool) 
 		g.tokens.AllowN(now, 1)
 	}
 	return nil
+}
+
+// full tells whether as much is under way as a limit lets in of a priority from which
+// a part of it is held back; a limit of 0 is none.
+func full(underWay, limit int64, heldBack float64) bool {
+	return limit > 0 && float64(underWay) >= math.Ceil(float64(limit)*(1-heldBack))
 }
 
 func untilTokens(missing, qps float64) time.Duration {
@@ -161,11 +172,24 @@ func (g *group) longRunning() (n int64) {
 	return n
 }
 
+// shedding is the highest priority that is refused for overload at the moment; empty
+// if none is.
+func (g *group) shedding() v1alpha1.Priority {
+	underWay, limit := g.inFlight.Load(), g.adaptive.limit.Load()
+	for i := len(sheddable) - 1; i >= 0; i-- {
+		_, heldBack := reserved(sheddable[i])
+		if g.pressure.sheds(sheddable[i]) || full(underWay, limit, heldBack) {
+			return sheddable[i]
+		}
+	}
+	return ""
+}
+
 // state is what people see.
 func (g *group) state(now time.Time) v1alpha1.GroupState {
 	s := v1alpha1.GroupState{
 		ObservedAt: metav1.NewMicroTime(now), InFlight: g.inFlight.Load(), LongRunning: g.longRunning(), Refused: g.refused.Load(),
-		Shedding: g.pressure.highest(),
+		Shedding: g.shedding(),
 	}
 	if part := g.absence.returned(now, g.spec.Load().failback); part < 1 && g.usable(now.UnixNano()) {
 		s.Returning = ptr.To(int32(part * 100))

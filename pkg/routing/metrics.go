@@ -46,6 +46,8 @@ var (
 		"Requests that a group's limits have refused.", []string{"group"}, nil)
 	descShedding = prometheus.NewDesc("asi_gateway_upstream_group_shedding",
 		"How many priorities a group refuses because it is overloaded: 1 for P4, 2 for P3 too, 3 for P2 too.", []string{"group"}, nil)
+	descLimit = prometheus.NewDesc("asi_gateway_upstream_group_limit",
+		"How many requests a group may have under way while its servers queue; 0: any number.", []string{"group"}, nil)
 	descReturned = prometheus.NewDesc("asi_gateway_upstream_group_returned_ratio",
 		"The part of its clients that a group has back after it was gone.", []string{"group"}, nil)
 )
@@ -55,7 +57,7 @@ type collector struct{ upstream *Upstream }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descLatency, descWarmth, descInFlight, descRefused, descShedding, descReturned} {
+	for _, d := range []*prometheus.Desc{descUp, descLatency, descWarmth, descInFlight, descRefused, descShedding, descLimit, descReturned} {
 		out <- d
 	}
 }
@@ -81,6 +83,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 		out <- prometheus.MustNewConstMetric(descRefused, prometheus.CounterValue, float64(g.refused.Load()), g.name)
 		gauge(descShedding, float64(g.pressure.level.Load()), g.name)
+		gauge(descLimit, float64(g.adaptive.limit.Load()), g.name)
 		gauge(descReturned, g.absence.returned(now, spec.failback), g.name)
 	}
 }

@@ -14,9 +14,6 @@ const (
 	// for the servers to be overloaded.
 	overloadedPart  = 0.1
 	overloadedLeast = 10
-	// Latency must be slowFactor times what it used to be and slowLeast.
-	slowFactor = 5
-	slowLeast  = time.Second
 	// calmTicks must pass without overload before one more priority is let in.
 	calmTicks = 5
 )
@@ -24,18 +21,19 @@ const (
 // sheddable priorities, the first to be refused first.
 var sheddable = [...]v1alpha1.Priority{v1alpha1.PriorityP4, v1alpha1.PriorityP3, v1alpha1.PriorityP2}
 
-// pressure refuses priorities while a group's servers are overloaded: one more,
+// pressure refuses priorities while a group's servers refuse requests: one more,
 // the lowest first, in every second that is bad, one less after calmTicks that
-// were not.
+// were not. That servers take long is for adaptive.go: to refuse whole priorities for
+// that would leave servers without work and overload them again, by turns, and a mean
+// latency is also that of a tenant whose requests wait for something else.
 type pressure struct {
 	// answers and overloads are since the last tick.
 	answers, overloads atomic.Int64
 	// level is how many of sheddable are refused.
 	level atomic.Int32
 
-	// Of the ticking goroutine alone:
-	calm  int
-	usual time.Duration
+	// calm is of the ticking goroutine alone.
+	calm int
 }
 
 // answered counts an answer.
@@ -46,22 +44,13 @@ func (p *pressure) answered(code int) {
 	}
 }
 
-// tick judges the last second; latency is the group's mean at the moment.
-func (p *pressure) tick(latency time.Duration) {
+// tick judges the last second.
+func (p *pressure) tick() {
 	answers, overloads := p.answers.Swap(0), p.overloads.Swap(0)
-	slow := p.usual > 0 && latency > slowFactor*p.usual && latency > slowLeast
-	if !slow && latency > 0 && answers > 0 {
-		// What is usual follows slowly, so that a server that gets slower and slower
-		// is noticed.
-		if p.usual == 0 {
-			p.usual = latency
-		}
-		p.usual += (latency - p.usual) / 60
-	}
 	refuses := overloads >= overloadedLeast && float64(overloads) > overloadedPart*float64(answers)
 	level := p.level.Load()
 	switch {
-	case refuses || (slow && answers > 0):
+	case refuses:
 		p.calm = 0
 		p.level.Store(min(level+1, int32(len(sheddable))))
 	case level > 0:

@@ -43,6 +43,8 @@ func (u *Upstream) Run(ctx context.Context) error {
 	defer presence.Stop()
 	pressure := u.config.Clock.NewTicker(pressureTick)
 	defer pressure.Stop()
+	adaptive := u.config.Clock.NewTicker(adaptiveTick)
+	defer adaptive.Stop()
 	for {
 		u.follow(ctx, watched, &running)
 		select {
@@ -53,6 +55,8 @@ func (u *Upstream) Run(ctx context.Context) error {
 			u.lookForAbsence()
 		case <-pressure.C():
 			u.judgePressure()
+		case <-adaptive.C():
+			u.limitConcurrency()
 		}
 	}
 }
@@ -87,15 +91,13 @@ func (u *Upstream) lookForAbsence() {
 
 func (u *Upstream) judgePressure() {
 	for _, g := range u.table.Load().groups {
-		var sum time.Duration
-		n := 0
-		for _, m := range g.spec.Load().members {
-			if latency := m.latency.load(); latency > 0 && m.health.condition() <= ready {
-				sum += latency
-				n++
-			}
-		}
-		g.pressure.tick(sum / time.Duration(max(1, n)))
+		g.pressure.tick()
+	}
+}
+
+func (u *Upstream) limitConcurrency() {
+	for _, g := range u.table.Load().groups {
+		g.adaptive.tick(g.inFlight.Load())
 	}
 }
 

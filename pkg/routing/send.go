@@ -33,6 +33,7 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 		took := now.Sub(start)
 		e.latency.add(took)
 		e.slowest.add(took)
+		g.adaptive.answered(response.StatusCode, took)
 	}
 	holding := t.holding
 	if t.call.Attributes == nil || lane.longRunning() {
