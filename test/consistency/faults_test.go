@@ -37,11 +37,11 @@ type fault struct {
 
 // faults are all of them. Only one apiserver at a time is struck.
 var faults = []fault{
-	{"killed", 300, kill},
+	{"killed", 200, kill},
 	// It takes 3 s for a gateway to notice, about 400 reads and writes.
-	{"frozen", 800, freeze},
-	{"severed", 300, sever},
-	{"stalled", 500, stallSome},
+	{"frozen", 600, freeze},
+	{"severed", 200, sever},
+	{"stalled", 400, stallSome},
 }
 
 // kill ends an apiserver at once (SIGKILL).
@@ -117,7 +117,7 @@ func (e *env) round(t *testing.T, f fault, random *rand.Rand) {
 	e.newRegisters(t)
 	// Everything has been asked by then, and who may ask is remembered: the cache is
 	// used although nobody can be asked.
-	const before, behind = 300, 100
+	const before, behind = 250, 50
 	e.record.await(t, before)
 	mend := f.strike(t, e, random)
 	e.record.await(t, f.most/4+random.Int64N(f.most*3/4))
