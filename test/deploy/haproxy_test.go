@@ -57,6 +57,9 @@ func TestGatewaysBehindHAProxy(t *testing.T) {
 		}
 		gateways = append(gateways, g)
 	}
+	if err := gateways[0].NeverShed(ctx); err != nil {
+		t.Fatal(err)
+	}
 	killed, drained := gateways[0], gateways[1]
 	haproxy := startHAProxy(ctx, t, own, gateways)
 	direct, err := kubernetes.NewForConfig(c.RESTConfig(c.Servers(cluster.GroupMain)[0]))

@@ -128,7 +128,12 @@ func startSolo() (*fixture.Gateway, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
-	return fixture.AddGateway(ctx, c, binary, "solo", fixture.FrontProxy)
+	g, err := fixture.AddGateway(ctx, c, binary, "solo", fixture.FrontProxy)
+	if err != nil {
+		return nil, err
+	}
+	// Limits are to be what refuses.
+	return g, g.NeverShed(ctx)
 }
 
 // fleet is gateways that share an etcd for policies and a Redis for counters.
@@ -169,6 +174,9 @@ func startFleet() (*fleet, error) {
 			return nil, err
 		}
 		f.gateways = append(f.gateways, g)
+	}
+	if err := f.gateways[0].NeverShed(ctx); err != nil {
+		return nil, err
 	}
 	return f, nil
 }

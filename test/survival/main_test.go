@@ -102,6 +102,10 @@ func startStack() (*stack, error) {
 		if err != nil {
 			return nil, err
 		}
+		// What survives is the question, and not who waits while it does.
+		if err := g.NeverShed(boot); err != nil {
+			return nil, err
+		}
 		s.gateways = append(s.gateways, g)
 	}
 	return s, nil
