@@ -48,6 +48,8 @@ func (b *cacheBench) scenarios() []scenario {
 		b.nodeWatches(),
 		b.storm(),
 		b.crowdOfLists(f),
+		// The last, for the state that it leaves the kube-apiserver in.
+		b.directStorm(),
 	}
 }
 

@@ -17,6 +17,8 @@ type scenario struct {
 	prepare func(ctx context.Context) error
 	entries []entry
 	checks  []check
+	// once has it done in one round only, without another before to warm up.
+	once bool
 	// cleanup is done behind them.
 	cleanup func(ctx context.Context) error
 }
@@ -86,13 +88,17 @@ func (b *cacheBench) run(ctx context.Context, s scenario) (result scenarioReport
 			return result, err
 		}
 	}
-	for round := range b.o.rounds + 1 {
+	rounds := b.o.rounds + 1
+	if s.once {
+		rounds = 1
+	}
+	for round := range rounds {
 		for _, e := range s.entries {
 			f, err := b.turn(ctx, e)
 			if err != nil {
 				return result, fmt.Errorf("%s: %w", e.name, err)
 			}
-			if round == 0 {
+			if round == 0 && !s.once {
 				continue // warm-up: connections, caches, heap
 			}
 			result.Rounds[e.name] = append(result.Rounds[e.name], f)
