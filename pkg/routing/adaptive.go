@@ -22,6 +22,8 @@ const (
 	queueFactor = 3
 	queueLeast  = 50 * time.Millisecond
 	queueTicks  = 5
+	// stuckLeast under way and hardly an answer is a queue as well.
+	stuckLeast = 100
 	// limitCut is the least part of the limit that is left by one cut, limitGrowth
 	// what is added per tick while servers do not queue, and limitLeast the lowest.
 	limitCut    = 0.5
@@ -86,9 +88,16 @@ func (a *adaptive) tick(inFlight int64) {
 	switch {
 	case n == 0:
 		if a.waited++; a.waited >= staleTicks {
-			// What there is of answers is old, and says nothing.
-			a.took.take(quickPart, 0)
-			a.calm(inFlight)
+			_, n = a.took.take(quickPart, 0)
+			if inFlight < stuckLeast {
+				// What there is of answers is old, and says nothing.
+				a.calm(inFlight)
+				return
+			}
+			// Nothing comes out of servers with so much in them: by Little's law it takes that
+			// long.
+			a.waited = 0
+			a.queueing(time.Second*time.Duration(inFlight)/time.Duration(max(1, n)), inFlight)
 		}
 		return
 	case a.usual == 0 || latency <= a.bound():

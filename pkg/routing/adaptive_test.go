@@ -124,6 +124,19 @@ func TestLimitStaysWhileServersAnswerAsMuchWithLessUnderWay(t *testing.T) {
 	}
 }
 
+func TestServersThatAnswerNothingAnyMoreAreLimited(t *testing.T) {
+	for under, want := range map[int64]bool{stuckLeast - 1: false, 10 * stuckLeast: true} {
+		var a adaptive
+		a.look(10, 100, 2*time.Millisecond)
+		for range 2 * staleTicks {
+			a.tick(under)
+		}
+		if got := a.limit.Load(); (got > 0) != want {
+			t.Errorf("with %d under way and no answer the limit is %d", under, got)
+		}
+	}
+}
+
 func TestSlowAnswersThatAreNoQueueSetNoLimit(t *testing.T) {
 	for name, second := range map[string]func(a *adaptive){
 		"a slow tenant": func(a *adaptive) {
@@ -132,7 +145,7 @@ func TestSlowAnswersThatAreNoQueueSetNoLimit(t *testing.T) {
 			}
 			a.look(1000, 40, 3*time.Millisecond)
 		},
-		"a few answers": func(a *adaptive) { a.look(100, 1, 3*time.Second) },
+		"a few answers": func(a *adaptive) { a.look(30, 1, 3*time.Second) },
 		"all answers of a server that was frozen": func(a *adaptive) {
 			a.look(500, 500, 3*time.Second)
 			for range 9 {
