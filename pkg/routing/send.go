@@ -19,7 +19,7 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 	start := u.config.Clock.Now()
 	response, err := t.exchange(r, g, e)
 	if err == nil && t.call.bodyFollows() {
-		err = awaitBody(response)
+		err = t.call.awaitBody(response)
 	}
 	now := u.config.Clock.Now()
 	if err != nil {
@@ -61,12 +61,17 @@ func (c Call) bodyFollows() bool {
 	return a == nil || !a.IsResourceRequest || a.Subresource == "" || a.Subresource == "status" || a.Subresource == "scale"
 }
 
-// awaitBody waits until the body has begun, or ended. A server that is lost between
-// headers and body, which it sends one after the other, has not answered: the client
-// has been sent nothing, and the request can go elsewhere as if the headers had been
-// lost, too. To read no bytes is what waits for some over HTTP/2, and takes none out
-// of the body; over HTTP/1.1, where it does not wait, nothing changes.
-func awaitBody(response *http.Response) error {
+// awaitBody waits until the body has begun, and of objects and lists until so much of
+// it is there as is sent to the client in one piece: most come whole then. A server
+// that is lost before has not answered. The client has been sent nothing, and the
+// request can go elsewhere as if the headers had been lost, too.
+func (c Call) awaitBody(response *http.Response) error {
+	if c.Attributes != nil && c.Attributes.IsResourceRequest {
+		return fetchAhead(response)
+	}
+	// Others can be streams of a kind that nobody knows. To read no bytes is what waits
+	// for some over HTTP/2, and takes none out of the body; over HTTP/1.1, where it does
+	// not wait, nothing changes.
 	_, err := response.Body.Read(nil)
 	if err == nil || err == io.EOF {
 		return nil
