@@ -147,13 +147,24 @@ func TestRequestArrivesAsTheClientSentIt(t *testing.T) {
 }
 
 func TestAnswerThatBreaksOffIsNotTakenForWhole(t *testing.T) {
-	gateway, _ := gatewayBefore(t, func(w http.ResponseWriter, _ *http.Request) {
+	gateway, _ := gatewayBefore(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"items":[{},`)
+		if r.URL.Path == "/api/v1/pods" {
+			_, _ = io.WriteString(w, strings.Repeat("{},", 1<<20))
+		}
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
 	if _, body, err := send(t, gateway, http.MethodGet, "/api/v1/pods", nil); err == nil {
-		t.Errorf("half a list was delivered as %q", body)
+		t.Errorf("half a list of %d bytes was delivered as whole", len(body))
+	}
+	// Of what is short nothing has been sent when it breaks off.
+	response, body, err := send(t, gateway, http.MethodGet, "/api/v1/nodes", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("half a short list was delivered as %d %s", response.StatusCode, body)
 	}
 }
 
