@@ -90,6 +90,7 @@ func (s *stream) prove(ctx context.Context, n need) (rv uint64, ok bool) {
 	}
 	storm := s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove
 	if !n.patient && !storm && n.bytes <= hugeAbove {
+		s.behind()
 		return 0, false
 	}
 	return s.proveByFence(ctx)
@@ -111,6 +112,7 @@ func (s *stream) proveByProbe(ctx context.Context, patient bool) (rv uint64, ok 
 		return 0, false
 	}
 	s.proofs.misses.Store(0)
+	s.lift.helped()
 	s.proofs.note(told.at, told.rv)
 	return told.rv, true
 }

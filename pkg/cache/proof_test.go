@@ -98,8 +98,12 @@ func followed(t *testing.T, d *distant, rv uint64) (*stream, *clocktesting.FakeC
 		t.Fatal(err)
 	}
 	s.Connected()
+	s.lift.last = clock.Now().Add(noLifts)
 	return s, clock
 }
+
+// noLifts is how long followed has nothing asked for in the background.
+const noLifts = time.Hour
 
 func (s *stream) change(t *testing.T, rv uint64) {
 	t.Helper()
@@ -381,4 +385,57 @@ func TestAHugeListIsWorthAFence(t *testing.T) {
 	if _, ok := proved(t, s, clock, need{since: clock.Now(), bytes: hugeAbove + 1}); !ok {
 		t.Error("not proved")
 	}
+}
+
+// TestAReadThatFoundAQuietResourceBehindHasItLifted: every apiserver writes its lease
+// each ten seconds, and reads of a resource that nobody writes are not to be
+// forwarded for that.
+func TestAReadThatFoundAQuietResourceBehindHasItLifted(t *testing.T) {
+	d := &distant{at: 50, sees: []string{bookmarkAt(50)}}
+	s, clock := followed(t, d, 10)
+	clock.Step(noLifts)
+	if _, ok := proved(t, s, clock, need{since: clock.Now()}); ok {
+		t.Fatal("proved a state that is behind")
+	}
+	until(func() bool { return s.hub.Snapshot().ResourceVersion() == 50 })
+	until(func() bool { return !s.lift.runs() })
+	if rv, ok := proved(t, s, clock, need{since: clock.Now()}); !ok || rv != 50 {
+		t.Errorf("proved %d, %t", rv, ok)
+	}
+	if _, watches := d.counts(); watches != 1 {
+		t.Errorf("%d fences", watches)
+	}
+}
+
+// TestLiftsInVainBecomeRare: where others are written all the time, a state is behind
+// again before it is read.
+func TestLiftsInVainBecomeRare(t *testing.T) {
+	var l lift
+	start := time.Unix(1_000_000, 0)
+	lifts := func(from time.Time, within time.Duration) (n int) {
+		for now := from; now.Before(from.Add(within)); now = now.Add(100 * time.Millisecond) {
+			if l.due(now) {
+				n++
+				l.done(now)
+			}
+		}
+		return n
+	}
+	// After 0, 1, 3, 7, 15, 31 s and then each minute.
+	if n := lifts(start, time.Minute); n != 6 {
+		t.Errorf("%d lifts in the first minute", n)
+	}
+	if n := lifts(start.Add(time.Minute), time.Hour); n != 60 {
+		t.Errorf("%d lifts in an hour", n)
+	}
+	l.helped()
+	if n := lifts(start.Add(2*time.Hour), time.Second); n != 1 {
+		t.Errorf("%d lifts in a second after one that has helped", n)
+	}
+}
+
+func (l *lift) runs() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running
 }

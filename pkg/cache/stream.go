@@ -28,6 +28,7 @@ type stream struct {
 	probe         *together
 	fence         *together
 	proofs        proofs
+	lift          lift
 	relaxed       relaxed
 	learned       *learned
 	clock         clock.WithTicker
