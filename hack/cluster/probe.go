@@ -99,15 +99,20 @@ type permanent struct{ error }
 func (p permanent) Unwrap() error { return p.error }
 
 // poll calls condition at once and then every interval until it returns nil, an error
-// wrapped in permanent, or ctx is done. The error is condition's last one, and ctx's
-// cause if it was that.
+// wrapped in permanent, or ctx is done. The error is condition's last one before that,
+// and ctx's cause if it was that.
 func poll(ctx context.Context, interval time.Duration, condition func(context.Context) error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := condition(ctx)
 		if err == nil {
 			return nil
+		}
+		// That it was interrupted says nothing about what was wrong.
+		if last == nil || ctx.Err() == nil {
+			last = err
 		}
 		var final permanent
 		if errors.As(err, &final) {
@@ -115,7 +120,7 @@ func poll(ctx context.Context, interval time.Duration, condition func(context.Co
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w (last seen: %w)", context.Cause(ctx), err)
+			return fmt.Errorf("%w (last seen: %w)", context.Cause(ctx), last)
 		case <-ticker.C:
 		}
 	}
