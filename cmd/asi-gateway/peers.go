@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/golang/snappy"
+	"github.com/klauspost/compress/snappy"
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/api/resource"
 

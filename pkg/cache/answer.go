@@ -165,19 +165,37 @@ func (a *Answer) prepareList(snapshot *store.Snapshot) {
 	a.compress(p.size)
 	a.write = func(_ context.Context, w io.Writer, _ func() error) error {
 		out := wire.NewWriter(w, a.encoding)
-		var buffer [64]byte
 		out.Literal(f.AppendListHead(nil, &p.meta, p.size))
-		first := true
-		p.visit(func(o *store.Object) bool {
-			size := f.Part(&o.Meta, o.Body.Size())
-			out.Literal(f.AppendItemHead(buffer[:0], first, size))
-			part(out, o, size)
-			first = false
-			return out.Err() == nil
-		})
-		out.Literal(f.AppendListTail(nil, &p.meta, first))
+		empty := a.writeItems(out, p)
+		out.Literal(f.AppendListTail(nil, &p.meta, empty))
 		return out.Close()
 	}
+}
+
+// writeItems writes a list's items, and tells whether there are none.
+func (a *Answer) writeItems(out *wire.Writer, p *page) (empty bool) {
+	f := a.format()
+	empty = true
+	if a.selection.Everything() && a.form.view == watch.Whole {
+		runs := wire.NewRuns(out, f)
+		namespace := ""
+		p.visit(func(o *store.Object) bool {
+			runs.Item(o.Body, !empty && o.Namespace != namespace)
+			empty, namespace = false, o.Namespace
+			return out.Err() == nil
+		})
+		runs.Close()
+		return empty
+	}
+	var buffer [64]byte
+	p.visit(func(o *store.Object) bool {
+		size := f.Part(&o.Meta, o.Body.Size())
+		out.Literal(f.AppendItemHead(buffer[:0], empty, size))
+		part(out, o, size)
+		empty = false
+		return out.Err() == nil
+	})
+	return empty
 }
 
 func (a *Answer) page(snapshot *store.Snapshot) *page {

@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/golang/snappy"
+	"github.com/klauspost/compress/snappy"
 )
 
 // framed is the name of snappy's framing format in Accept-Encoding. It is what the

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"testing"
 
@@ -142,10 +143,11 @@ func benchmarkWrite(b *testing.B, e ContentEncoding) {
 		counter := &counter{}
 		w := NewWriter(counter, e)
 		w.Literal(f.AppendListHead(around, m, 0))
-		for i, body := range bodies {
-			w.Literal(f.AppendItemHead(around, i == 0, body.Size()))
-			w.Body(body)
+		runs := NewRuns(w, f)
+		for _, body := range bodies {
+			runs.Item(body, false)
 		}
+		runs.Close()
 		w.Literal(f.AppendListTail(around, m, false))
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
@@ -177,6 +179,28 @@ func (c *counter) Write(b []byte) (int, error) {
 func BenchmarkWriteListIdentity(b *testing.B) { benchmarkWrite(b, Identity) }
 func BenchmarkWriteListGzip(b *testing.B)     { benchmarkWrite(b, Gzip) }
 func BenchmarkWriteListSnappy(b *testing.B)   { benchmarkWrite(b, Snappy) }
+
+// BenchmarkRuns tells what it is worth to compress pods of a Deployment together.
+func BenchmarkRuns(b *testing.B) {
+	f := NewFormat(&pods.Kind, JSON)
+	for _, n := range []int{1, 2, 4, 6} {
+		bodies := someBodies(b, n, -1)
+		plain := oneByOne(f, bodies)[1:]
+		for name, form := range map[string]func() int{
+			"gzip":   func() int { return len(newDeflated(plain).data) },
+			"snappy": func() int { return len(*newChunk(plain)) },
+		} {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				b.SetBytes(int64(len(plain)))
+				size := 0
+				for b.Loop() {
+					size = form()
+				}
+				b.ReportMetric(float64(len(plain))/float64(size), "ratio")
+			})
+		}
+	}
+}
 
 func BenchmarkNewBody(b *testing.B) {
 	body := keep(b, pods, JSON, typical(1)).body

@@ -6,7 +6,7 @@ import (
 	"hash/crc32"
 	"sync"
 
-	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
 )
 
 // The framing format of snappy: after the stream identifier, chunks of a type, a
@@ -59,7 +59,7 @@ func appendChunks(dst, b []byte) []byte {
 func appendChunk(dst, b []byte) []byte {
 	at := len(dst)
 	dst = grow(dst, chunkRoom)
-	block := snappy.Encode(dst[at+chunkHeader:at+chunkRoom], b)
+	block := s2.EncodeSnappy(dst[at+chunkHeader:at+chunkRoom], b)
 	kind := byte(chunkCompressed)
 	if len(block) >= len(b)-len(b)/8 {
 		kind = chunkUncompressed
@@ -99,10 +99,10 @@ func openChunk(dst, chunk []byte) error {
 		copy(dst, content)
 		return nil
 	}
-	if n, err := snappy.DecodedLen(content); err != nil || n != len(dst) {
+	if n, err := s2.DecodedLen(content); err != nil || n != len(dst) {
 		return errCorrupt
 	}
-	if _, err := snappy.Decode(dst, content); err != nil {
+	if _, err := s2.Decode(dst, content); err != nil {
 		return errCorrupt
 	}
 	return nil

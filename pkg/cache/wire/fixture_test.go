@@ -88,15 +88,15 @@ var codecs = serializer.NewCodecFactory(scheme.Scheme, serializer.WithStreamingC
 func encode(t testing.TB, s *sample, e Encoding, o runtime.Object) []byte {
 	t.Helper()
 	if s.Custom {
-		return run(t, kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{StreamingCollectionsEncoding: true}), o)
+		return encodeWith(t, kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{StreamingCollectionsEncoding: true}), o)
 	}
-	return run(t, codecs.EncoderForVersion(info(codecs, e).Serializer, s.gv()), o)
+	return encodeWith(t, codecs.EncoderForVersion(info(codecs, e).Serializer, s.gv()), o)
 }
 
 // encodePartial is what an apiserver sends for PartialObjectMetadata.
 func encodePartial(t testing.TB, e Encoding, o runtime.Object) []byte {
 	t.Helper()
-	return run(t, metascheme.Codecs.EncoderForVersion(info(metascheme.Codecs, e).Serializer, metav1.SchemeGroupVersion), o)
+	return encodeWith(t, metascheme.Codecs.EncoderForVersion(info(metascheme.Codecs, e).Serializer, metav1.SchemeGroupVersion), o)
 }
 
 func info(codecs serializer.CodecFactory, e Encoding) runtime.SerializerInfo {
@@ -107,7 +107,7 @@ func info(codecs serializer.CodecFactory, e Encoding) runtime.SerializerInfo {
 	return i
 }
 
-func run(t testing.TB, encoder runtime.Encoder, o runtime.Object) []byte {
+func encodeWith(t testing.TB, encoder runtime.Encoder, o runtime.Object) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := encoder.Encode(o, &b); err != nil {
@@ -124,7 +124,7 @@ func frame(t testing.TB, s *sample, e Encoding, kind watch.EventType, object []b
 	if s.Custom {
 		gv = schema.GroupVersion{Version: "v1"}
 	}
-	event := run(t, codecs.EncoderForVersion(stream.Serializer, gv), &metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: object}})
+	event := encodeWith(t, codecs.EncoderForVersion(stream.Serializer, gv), &metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: object}})
 	var b bytes.Buffer
 	if _, err := stream.Framer.NewFrameWriter(&b).Write(event); err != nil {
 		t.Fatal(err)

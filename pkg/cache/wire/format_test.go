@@ -111,7 +111,7 @@ func TestErrorsAreWhatApiserversSend(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		encoded := run(t, codecs.EncoderForVersion(info(codecs, e).Serializer, metav1.SchemeGroupVersion), status)
+		encoded := encodeWith(t, codecs.EncoderForVersion(info(codecs, e).Serializer, metav1.SchemeGroupVersion), status)
 		check(t, "error", got, append([]byte("before"), frame(t, s, e, watch.Error, encoded)...))
 		r := NewEventReader(bytes.NewReader(got[len("before"):]), &s.Kind, e, 1<<20)
 		event, err := r.Next()

@@ -39,7 +39,7 @@ func (w *Writer) gzipLiteral(b []byte) {
 
 func (w *Writer) gzipBody(b *Body, n int) {
 	w.closeLiteral()
-	if n < b.size {
+	if n < b.Size() {
 		w.withPart(b, n, w.gzipPart)
 		return
 	}
@@ -48,9 +48,14 @@ func (w *Writer) gzipBody(b *Body, n int) {
 		w.fail(err)
 		return
 	}
+	w.deflated(d)
+}
+
+// deflated writes a piece. No literal must be open.
+func (w *Writer) deflated(d *deflated) {
 	w.raw(d.data)
 	w.crc = combine(w.crc, d.crc, d.shift)
-	w.size += uint32(n)
+	w.size += d.size
 	w.unsynced = false
 }
 

@@ -11,7 +11,7 @@ func (w *Writer) snappyBody(b *Body, n int) {
 		w.snappyPart(b.data[:n])
 		return
 	}
-	if n == b.size {
+	if n == b.Size() {
 		w.raw(b.data)
 		return
 	}

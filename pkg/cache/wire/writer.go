@@ -78,7 +78,7 @@ func (w *Writer) Literal(b []byte) {
 }
 
 // Body writes a body.
-func (w *Writer) Body(b *Body) { w.BodyPart(b, b.size) }
+func (w *Writer) Body(b *Body) { w.BodyPart(b, b.Size()) }
 
 // BodyPart writes the first n bytes of a body. A part costs what it costs to encode
 // it, a whole body next to nothing.
