@@ -5,7 +5,7 @@
 // # Design
 //
 // Two kube-apiservers share an etcd, and three gateways with a cache stand in front
-// of them; between each gateway and each apiserver is a relay (relay_test.go) that can
+// of them; between each gateway and each apiserver is a relay that can
 // break connections or keep bytes back. Writers change objects at the apiservers and
 // through the gateways, readers and watchers ask the gateways alone, while faults
 // strike (faults_test.go): apiservers are killed and frozen, connections are severed

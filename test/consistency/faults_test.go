@@ -78,7 +78,7 @@ func freeze(t *testing.T, e *env, random *rand.Rand) func(*testing.T) {
 // sever breaks the connections of a gateway, its watches among them.
 func sever(_ *testing.T, e *env, random *rand.Rand) func(*testing.T) {
 	for _, r := range e.gateways[random.IntN(len(e.gateways))].relays {
-		r.sever()
+		r.Cut()
 	}
 	return func(*testing.T) {}
 }
@@ -91,15 +91,15 @@ func stallSome(_ *testing.T, e *env, random *rand.Rand) func(*testing.T) {
 
 func stall(g *gateway, random *rand.Rand, part float64) func(*testing.T) {
 	for _, r := range g.relays {
-		r.stall(random, part)
+		r.Stall(func() bool { return random.Float64() < part })
 	}
 	return func(*testing.T) {
 		lose := random.IntN(2) == 0
 		for _, r := range g.relays {
 			if lose {
-				r.sever()
+				r.Cut()
 			} else {
-				r.release()
+				r.Release()
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // gateway is one with a cache, and with a relay to each apiserver.
 type gateway struct {
 	*fixture.Gateway
-	relays []*relay
+	relays []*fixture.Relay
 }
 
 // startGateways starts some, which end with the test. It fails if one of them has
@@ -32,7 +32,10 @@ func startGateways(t *testing.T, c *cluster.Cluster, binary, name string, count 
 	for i := range all {
 		all[i] = &gateway{}
 		for _, server := range c.Servers(cluster.GroupMain) {
-			all[i].relays = append(all[i].relays, newRelay(t, server))
+			r, err := fixture.NewRelay(server, 0)
+			must(t, err)
+			t.Cleanup(r.Close)
+			all[i].relays = append(all[i].relays, r)
 		}
 	}
 	t.Cleanup(func() { endGateways(t, all) })
@@ -52,7 +55,7 @@ func (g *gateway) start(ctx context.Context, c *cluster.Cluster, binary, name st
 	defer cancel()
 	var urls []string
 	for _, r := range g.relays {
-		urls = append(urls, r.url())
+		urls = append(urls, r.URL())
 	}
 	g.Gateway, err = fixture.AddGateway(ctx, c, binary, name, mode,
 		"--main-servers", strings.Join(urls, ","), "--cache-resources", configMaps+","+nodes)

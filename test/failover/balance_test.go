@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -109,7 +110,10 @@ func (e *env) balancedGroup(t *testing.T, b balance) (latencies map[string]strin
 	for i, server := range b.servers {
 		address := e.Process(server).URL()
 		if b.ways != nil {
-			address = newRelay(t, address, b.ways[i]).url()
+			r, err := fixture.NewRelay(address, b.ways[i])
+			must(t, err)
+			t.Cleanup(r.Close)
+			address = r.URL()
 		}
 		spec.Servers = append(spec.Servers, v1alpha1.UpstreamServer{URL: address})
 		labels := fmt.Sprintf("{group=%q,server=%q}", name, strings.TrimPrefix(address, "https://"))

@@ -27,8 +27,10 @@ func TestWriteWhoseAnswerIsLostIsNotSentAgain(t *testing.T) {
 	must(t, err)
 	for i, mode := range fixture.Modes()[:len(e.gateways)] {
 		t.Run(string(mode), func(t *testing.T) {
-			r := newRelay(t, e.Servers(cluster.GroupMain)[0])
-			g, err := fixture.AddGateway(within(t, time.Minute), e.Cluster, binary, fmt.Sprintf("relayed-%d", i), mode, "--main-servers", r.url())
+			r, err := fixture.NewRelay(e.Servers(cluster.GroupMain)[0], 0)
+			must(t, err)
+			t.Cleanup(r.Close)
+			g, err := fixture.AddGateway(within(t, time.Minute), e.Cluster, binary, fmt.Sprintf("relayed-%d", i), mode, "--main-servers", r.URL())
 			must(t, err)
 			defer func() {
 				must(t, g.Stop(within(t, time.Minute)))
@@ -64,7 +66,7 @@ type lostWrite struct {
 	large, streamed bool
 }
 
-func (e *env) loseAnswer(t *testing.T, g *fixture.Gateway, r *relay, w lostWrite) {
+func (e *env) loseAnswer(t *testing.T, g *fixture.Gateway, r *fixture.Relay, w lostWrite) {
 	client := e.onceClient(t, g, w.anonymous)
 	operation := g.Name() + "-" + w.name
 	warm, err := e.post(t.Context(), client, g, operation+"-warm", w)
@@ -72,7 +74,7 @@ func (e *env) loseAnswer(t *testing.T, g *fixture.Gateway, r *relay, w lostWrite
 	if warm.code != http.StatusCreated {
 		t.Fatalf("the connection carries no write: %d: %.300s", warm.code, warm.body)
 	}
-	r.hold()
+	r.Hold()
 	answers := make(chan postAnswer, 1)
 	go func() {
 		answer, err := e.post(t.Context(), client, g, operation, w)
@@ -88,7 +90,7 @@ func (e *env) loseAnswer(t *testing.T, g *fixture.Gateway, r *relay, w lostWrite
 		}
 		return nil
 	})
-	r.cut()
+	r.Cut()
 	answer := <-answers
 	if answer.code != http.StatusBadGateway || answer.retryAfter != "" || !strings.Contains(answer.body, "may have been applied") {
 		t.Errorf("the client was told %d, Retry-After %q: %.300s", answer.code, answer.retryAfter, answer.body)
