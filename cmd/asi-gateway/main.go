@@ -60,5 +60,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.dryRun {
 		return g.dryRun(ctx, stdout)
 	}
+	keepHeapRoom(ctx)
 	return g.run(ctx)
 }
