@@ -4,7 +4,7 @@
 //	go run ./bench forward    cost of forwarding one small GET
 //	go run ./bench watches    memory and goroutines of idle watches
 //	go run ./bench cache      reads that are answered from memory
-//	go run ./bench scale      how these grow with the number of pods
+//	go run ./bench scale      how these grow with pods, namespaces, watchers and rules
 //
 // The figure that counts is the CPU time of the serving process per request,
 // read from /proc: latency on a shared machine is mostly noise. Rounds of the

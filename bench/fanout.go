@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -185,31 +186,36 @@ func (b *cacheBench) nodeWatches() scenario {
 	}
 	for _, server := range []server{b.direct, b.gateway} {
 		for _, n := range []int{fewWatches, b.o.nodeWatchers} {
-			var watching *crowd
-			s.entries = append(s.entries, entry{
-				name: name(server, n), server: server,
-				before: func(ctx context.Context) (func(), error) {
-					rv, err := b.newest(ctx)
-					if err != nil {
-						return nil, err
-					}
-					watching, err = openCrowd(ctx, clients, server.url, n, func(i int) ask {
-						return ask{watchPath(rv, "spec.nodeName="+cluster.NodeName(i)), protobufType, ""}
-					})
-					if err != nil {
-						return nil, err
-					}
-					if err := b.watched(ctx, server, n); err != nil {
-						watching.close()
-						return nil, err
-					}
-					return watching.close, nil
-				},
-				do: func(ctx context.Context) (batch, error) { return b.nodeTurn(ctx, watching) },
-			})
+			s.entries = append(s.entries, b.nodeWatchers(name(server, n), server, clients, n))
 		}
 	}
 	return s
+}
+
+// nodeWatchers has pods change among n watchers that are on a node each.
+func (b *cacheBench) nodeWatchers(name string, server server, clients []*http.Client, n int) entry {
+	var watching *crowd
+	return entry{
+		name: name, server: server,
+		before: func(ctx context.Context) (func(), error) {
+			rv, err := b.newest(ctx)
+			if err != nil {
+				return nil, err
+			}
+			watching, err = openCrowd(ctx, clients, server.url, n, func(i int) ask {
+				return ask{watchPath(rv, "spec.nodeName="+cluster.NodeName(i)), protobufType, ""}
+			})
+			if err != nil {
+				return nil, err
+			}
+			if err := b.watched(ctx, server, n); err != nil {
+				watching.close()
+				return nil, err
+			}
+			return watching.close, nil
+		},
+		do: func(ctx context.Context) (batch, error) { return b.nodeTurn(ctx, watching) },
+	}
 }
 
 // nodeTurn changes pods of the first nodes.

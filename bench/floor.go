@@ -220,14 +220,20 @@ func emit(ctx context.Context, client *http.Client, floorURL string, frame []byt
 }
 
 func expectOK(response *http.Response, err error) error {
-	if err != nil {
+	return expectStatus(http.StatusOK)(response, err)
+}
+
+func expectStatus(code int) func(*http.Response, error) error {
+	return func(response *http.Response, err error) error {
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != code {
+			body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+			return fmt.Errorf("%s %s: %s: %s", response.Request.Method, response.Request.URL, response.Status, body)
+		}
+		_, err = io.Copy(io.Discard, response.Body)
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-		return fmt.Errorf("%s %s: %s: %s", response.Request.Method, response.Request.URL, response.Status, body)
-	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return err
 }

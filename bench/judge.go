@@ -198,9 +198,6 @@ func figureRow(s scenarioReport, entry string, figures []figure) string {
 		}
 		return spreadOf(values)
 	}
-	digits := func(n int, unit float64) func(float64) string {
-		return func(v float64) string { return strconv.FormatFloat(v/unit, 'f', n, 64) }
-	}
 	optional := func(c spread, text string) string {
 		if c.High == 0 {
 			return ""

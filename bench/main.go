@@ -78,13 +78,10 @@ func run(ctx context.Context, args []string) error {
 		o.out, o.gateway = *out, *gateway
 		return measureCache(ctx, o)
 	case "scale":
-		o := scaleOptions{steps: []int{5000, 20000, 50000, 200000}}
+		o := scaleOptions{}
 		f.IntVar(&o.rounds, "rounds", 5, "rounds of each contestant at each size")
-		f.IntVar(&o.nodes, "nodes", 1000, "nodes in the cluster")
-		f.Func("pods", "`NUMBERS` of pods of 1 KB, each more than the one before (default 5000,20000,50000,200000)", func(s string) (err error) {
-			o.steps, err = parseSteps(s)
-			return err
-		})
+		f.IntVar(&o.most, "most", 0, "largest size to measure (default: all)")
+		f.StringVar(&o.only, "only", "", "regular `EXPRESSION` for what there is more and more of: pods, namespaces, watchers, rules")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}

@@ -18,6 +18,9 @@ import (
 // population says which pods there are: the i-th is the same whenever it is made.
 type population struct {
 	pods, nodes, namespaces int
+	// perNamespace pods are in each namespace, the first ones in the first; 0 for one
+	// after another in all of them.
+	perNamespace int
 	// selected pods have the label that selects a few of them: every such one, from
 	// the first on.
 	selected, every int
@@ -33,7 +36,12 @@ const (
 )
 
 // namespace of the i-th pod.
-func (p population) namespace(i int) string { return namespaceName(i % p.namespaces) }
+func (p population) namespace(i int) string {
+	if p.perNamespace > 0 {
+		return namespaceName(i / p.perNamespace)
+	}
+	return namespaceName(i % p.namespaces)
+}
 
 func namespaceName(i int) string { return fmt.Sprintf("team-%04d", i) }
 

@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,125 +15,158 @@ import (
 
 // scaleOptions size the measurement.
 type scaleOptions struct {
-	steps   []int // pods, one number after another
 	rounds  int
-	nodes   int
+	most    int    // sizes above it are left out; 0 for none
+	only    string // regular expression for the names of series
 	out     string
 	gateway string // binary; empty builds it
 }
 
-// selectedPods are found among all, whatever their number.
-const selectedPods = 50
-
-// parseSteps reads numbers that grow.
-func parseSteps(s string) (steps []int, err error) {
-	for part := range strings.SplitSeq(s, ",") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return nil, err
-		}
-		if n < selectedPods || (len(steps) > 0 && n <= steps[len(steps)-1]) {
-			return nil, fmt.Errorf("%d: want %d at least, and more than the number before", n, selectedPods)
-		}
-		steps = append(steps, n)
+// steps are a series' sizes that are not left out.
+func (o scaleOptions) steps(s series) []int {
+	if o.most == 0 {
+		return s.steps
 	}
-	return steps, nil
+	return slices.DeleteFunc(slices.Clone(s.steps), func(n int) bool { return n > o.most })
 }
 
-// scale measures the list of the same few pods among more and more others.
+// scale measures how cost grows with what there is more and more of.
 func scale(ctx context.Context, o scaleOptions) error {
-	c, binary, err := stage(ctx, o.gateway)
+	only, err := regexp.Compile(o.only)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	b := &cacheBench{
-		o: cacheOptions{rounds: o.rounds}, cluster: c, binary: binary,
-		pods: population{pods: o.steps[0], nodes: min(o.nodes, o.steps[0]), namespaces: 100, selected: selectedPods, every: o.steps[0] / selectedPods, small: true},
-	}
-	if err := b.prepare(ctx); err != nil {
-		return err
-	}
-	defer b.storage.close()
 	report := scaleReport{
 		Machine: machine(), Go: runtime.Version(), Kubernetes: cluster.KubernetesVersion,
-		When: time.Now().UTC().Format(time.DateOnly), Rounds: o.rounds, Steps: map[string]map[string][]figure{},
+		When: time.Now().UTC().Format(time.DateOnly), Rounds: o.rounds,
 	}
-	path := "/api/v1/pods?resourceVersion=0&labelSelector=" + url.QueryEscape(selectedLabel+"=yes")
-	for i, n := range o.steps {
-		if i > 0 {
-			b.pods.pods = n
-			if err := b.storage.seed(ctx, b.pods, o.steps[i-1]); err != nil {
-				return err
-			}
-			if err := awaitMetric(ctx, b.gateway.ops, "asi_gateway_cache_objects", float64(n), label("resource", "pods"), label("encoding", "json")); err != nil {
-				return err
-			}
+	var missed []string
+	for _, s := range allSeries() {
+		if !only.MatchString(s.name) {
+			continue
 		}
-		name := fmt.Sprintf("%d of %d pods", selectedPods, n)
-		result, err := b.run(ctx, b.learned(b.list(name, ask{path, jsonType, ""}, 20), path))
+		if len(o.steps(s)) < 2 {
+			return fmt.Errorf("%s: %d leaves fewer than two sizes of %v", s.name, o.most, s.steps)
+		}
+		result, err := runSeries(ctx, o, s)
 		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		report.Series = append(report.Series, result)
+		if !result.Check.Met {
+			missed = append(missed, s.name)
+		}
+		// So far, for who cannot wait.
+		if err := saveReport(o.out, "scale", report, scaleTable(report)); err != nil {
 			return err
 		}
-		report.Pods = append(report.Pods, n)
-		report.Steps[strconv.Itoa(n)] = result.Rounds
 	}
-	report.Flat = flat(report)
-	return writeReport(o.out, "scale", report, scaleTable(report))
+	if err := writeReport(o.out, "scale", report, scaleTable(report)); err != nil {
+		return err
+	}
+	if len(missed) > 0 {
+		return fmt.Errorf("cost grows faster than it should with: %s", strings.Join(missed, ", "))
+	}
+	return nil
 }
 
+// runSeries measures a series in a cluster of its own.
+func runSeries(ctx context.Context, o scaleOptions, s series) (result seriesReport, err error) {
+	c, binary, err := stage(ctx, o.gateway)
+	if err != nil {
+		return result, err
+	}
+	defer c.Close()
+	steps := o.steps(s)
+	b := &cacheBench{o: cacheOptions{rounds: o.rounds, gets: 4000}, cluster: c, binary: binary, pods: s.population(steps[0])}
+	if err := b.prepare(ctx); err != nil {
+		return result, err
+	}
+	defer b.storage.close()
+	result = seriesReport{Name: s.name, What: s.what, Order: s.order, Per: s.per}
+	before := 0
+	for _, n := range steps {
+		measured, err := s.at(ctx, b, before, n)
+		if err != nil {
+			return result, err
+		}
+		figures, err := b.run(ctx, measured)
+		if err != nil {
+			return result, err
+		}
+		result.Entries = figures.Entries
+		result.Steps = append(result.Steps, n)
+		result.Rounds = append(result.Rounds, figures.Rounds)
+		before = n
+	}
+	result.Check = result.judge(s.mostGrowth)
+	return result, nil
+}
+
+// scaleReport is what was measured.
 type scaleReport struct {
-	Machine    string                         `json:"machine"`
-	Go         string                         `json:"go"`
-	Kubernetes string                         `json:"kubernetes"`
-	When       string                         `json:"when"`
-	Rounds     int                            `json:"rounds"`
-	Pods       []int                          `json:"pods"`
-	Steps      map[string]map[string][]figure `json:"steps"`
-	// Flat is the verdict on the gateway's cost of one list.
-	Flat checkResult `json:"flat"`
+	Machine    string         `json:"machine"`
+	Go         string         `json:"go"`
+	Kubernetes string         `json:"kubernetes"`
+	When       string         `json:"when"`
+	Rounds     int            `json:"rounds"`
+	Series     []seriesReport `json:"series"`
 }
 
-// maxGrowth is what may become of the gateway's cost from the fewest pods to the
-// most: more than noise, and far less than a cost that grows with their number.
-const maxGrowth = 1.5
+type seriesReport struct {
+	Name  string `json:"name"`
+	What  string `json:"what"`
+	Order string `json:"order"`
+	// Per is what figures are for.
+	Per     string   `json:"per"`
+	Entries []string `json:"entries"`
+	Steps   []int    `json:"steps"`
+	// Rounds are those of each step.
+	Rounds []map[string][]figure `json:"rounds"`
+	// Check is the verdict on the gateway's cost.
+	Check checkResult `json:"check"`
+}
 
-// flat compares what the gateway needs at the largest size with what it needs at the
-// smallest, both as multiples of what the floor needs beside it.
-func flat(r scaleReport) checkResult {
-	result := checkResult{What: "CPU: gateway / floor, at the most pods over at the fewest", Target: fmt.Sprintf("at most %.1f", maxGrowth)}
-	first, last := r.Steps[strconv.Itoa(r.Pods[0])], r.Steps[strconv.Itoa(r.Pods[len(r.Pods)-1])]
-	ratio := func(rounds map[string][]figure) spread {
-		c := check{quantity: cpu, of: gatewayName, over: floorName}
-		return c.judge(rounds).spread
+// judge compares what the gateway needs at the largest size with what it needs at the
+// smallest; both as multiples of what the floor needs beside it, if that takes part.
+func (r *seriesReport) judge(most float64) checkResult {
+	c := check{quantity: cpu, of: gatewayName}
+	if slices.Contains(r.Entries, floorName) {
+		c.over = floorName
 	}
-	few, many := ratio(first), ratio(last)
-	result.spread = spread{Median: many.Median / few.Median, Low: many.Low / few.High, High: many.High / few.Low}
-	result.Met = result.Median <= maxGrowth
+	few, many := c.judge(r.Rounds[0]), c.judge(r.Rounds[len(r.Rounds)-1])
+	result := checkResult{
+		What:   fmt.Sprintf("%s, at %d over at %d", c.what(), r.Steps[len(r.Steps)-1], r.Steps[0]),
+		Target: fmt.Sprintf("at most %g", most),
+		spread: spread{Median: many.Median / few.Median, Low: many.Low / few.High, High: many.High / few.Low},
+	}
+	result.Met = result.Median <= most
 	return result
 }
 
 func scaleTable(r scaleReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Growth with the number of pods\n\n%s, %s, kube-apiserver %s, %s. LIST by label over all namespaces, JSON, resourceVersion=0, %d pods of 1 KB among more and more others; medians of %d rounds at each size, lowest and highest in brackets.\n\n",
-		r.Machine, r.Go, r.Kubernetes, r.When, selectedPods, r.Rounds)
-	b.WriteString("| pods | | time (ms) | CPU (us) | kube-apiserver's time over it |\n|---|---|---|---|---|\n")
-	for _, n := range r.Pods {
-		rounds := r.Steps[strconv.Itoa(n)]
-		for _, name := range []string{directName, gatewayName, floorName} {
-			times := check{quantity: wallTime, of: name}.judge(rounds)
-			used := check{quantity: cpu, of: name}.judge(rounds)
-			over := check{quantity: wallTime, of: directName, over: name}.judge(rounds)
-			fmt.Fprintf(&b, "| %d | %s | %s | %s | %s |\n", n, name,
-				times.text(func(v float64) string { return strconv.FormatFloat(v/1000, 'f', 2, 64) }),
-				used.text(func(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }),
-				over.text(func(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }))
+	fmt.Fprintf(&b, "# How cost grows\n\n%s, %s, kube-apiserver %s, %s. Medians of %d rounds at each size, lowest and highest in brackets. Time is what a client waits, CPU the serving process's.\n",
+		r.Machine, r.Go, r.Kubernetes, r.When, r.Rounds)
+	for _, s := range r.Series {
+		met := "met"
+		if !s.Check.Met {
+			met = "**not met**"
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s. Expected: %s. %s: %s, %s: %s.\n\n![%s](scale-%s.svg)\n\n| %s | | time (ms) | CPU (us), a %s |\n|---|---|---|---|\n",
+			strings.ToUpper(s.Name[:1])+s.Name[1:], s.What, s.Order, s.Check.What, s.Check.text(digits(2, 1)), s.Check.Target, met, s.Name, s.Name, s.Name, s.Per)
+		for i, n := range s.Steps {
+			for _, name := range s.Entries {
+				times := check{quantity: wallTime, of: name}.judge(s.Rounds[i])
+				used := check{quantity: cpu, of: name}.judge(s.Rounds[i])
+				fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", n, name, times.text(digits(2, 1000)), used.text(digits(1, 1)))
+			}
 		}
 	}
-	met := "met"
-	if !r.Flat.Met {
-		met = "**not met**"
-	}
-	fmt.Fprintf(&b, "\n%s: %s, %s: %s.\n", r.Flat.What, r.Flat.text(func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }), r.Flat.Target, met)
 	return b.String()
+}
+
+// digits writes numbers in a unit, with n digits behind the point.
+func digits(n int, unit float64) func(float64) string {
+	return func(v float64) string { return strconv.FormatFloat(v/unit, 'f', n, 64) }
 }
