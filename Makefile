@@ -29,6 +29,7 @@ test: deps kube lint unit e2e ## everything that must pass before a change lands
 unit: deps ## packages by themselves, with the race detector; and without it what bounds time
 	$(GO) test -race ./pkg/... ./cmd/... ./bench/... ./test/architecture/... ./test/fixture/...
 	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
+	cd bench/plot && $(GO) vet ./... && $(GO) test ./...
 
 e2e: deps kube ## with the real cluster; one package at a time, they are heavy
 	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/storm/... ./test/survival/...
@@ -42,8 +43,7 @@ verify: lint generate ## lint, generated files as committed, go.mod files tidy a
 	git diff --exit-code -- pkg/apis
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	cd hack/tools && $(GO) mod tidy -diff
-	for m in kubernetes etcd kwok; do (cd hack/cluster/build/$$m && $(GO) mod tidy -diff) || exit 1; done
+	for m in hack/tools hack/cluster/build/kubernetes hack/cluster/build/etcd hack/cluster/build/kwok bench/plot; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
 
 deps: ## Debian packages that tests need
 	@hack/deps.sh
@@ -67,16 +67,20 @@ soak: deps kube fuzz ## long: every fuzz target for FUZZTIME, the end-to-end tes
 fuzz: ## every fuzz target for FUZZTIME
 	hack/fuzz.sh $(FUZZTIME)
 
+PLOT := $(GO) run -C bench/plot . ../results
+
 bench: kube ## figures into bench/results, about 10 minutes
 	$(GO) run ./bench forward
 	$(GO) run ./bench watches
 	$(GO) run ./bench cache
+	$(PLOT)
 
 bench-large: kube ## the same at the size of a large cluster: 50,000 pods, 5,000 nodes; more rounds
 	$(GO) run ./bench forward -rounds 21
 	$(GO) run ./bench watches -watches 20000
 	$(GO) run ./bench cache -rounds 5 -pods 50000 -nodes 5000 -watchers 2000 -node-watchers 10000 -storm 5000 -hold 20s
 	$(GO) run ./bench scale
+	$(PLOT)
 
 up: kube ## a cluster that stays up: two main and a bypass apiserver
 	$(CLUSTER) up

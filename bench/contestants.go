@@ -42,7 +42,7 @@ type contestant struct {
 }
 
 // contestants starts every server to compare, in front of the cluster's only
-// apiserver. HAProxy takes part if it is installed.
+// apiserver. HAProxy and nginx take part if they are installed.
 func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, others []build) ([]contestant, error) {
 	server := c.Process("main-0")
 	list := []contestant{{"kube-apiserver direct", server.URL(), server.Pid}}
@@ -73,16 +73,24 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 		}
 		add(r.name, p)
 	}
-	haproxy, err := exec.LookPath("haproxy")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "HAProxy is not installed (Debian package haproxy): it does not take part")
-		return list, nil
+	for _, balancer := range []struct {
+		name, command, debian string
+		start                 func(ctx context.Context, c *cluster.Cluster, binary, target string) (*cluster.Process, error)
+	}{
+		{"HAProxy", "haproxy", "haproxy", startHAProxy},
+		{"nginx, HTTP/1.1 upstream", "nginx", "nginx-light", startNginx},
+	} {
+		binary, err := exec.LookPath(balancer.command)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s is not installed (Debian package %s): it does not take part\n", balancer.name, balancer.debian)
+			continue
+		}
+		p, err := balancer.start(ctx, c, binary, server.URL())
+		if err != nil {
+			return nil, err
+		}
+		add(balancer.name, p)
 	}
-	p, err := startHAProxy(ctx, c, haproxy, server.URL())
-	if err != nil {
-		return nil, err
-	}
-	add("HAProxy", p)
 	return list, nil
 }
 
@@ -196,6 +204,65 @@ func startHAProxy(ctx context.Context, c *cluster.Cluster, binary, target string
 	address := "https://127.0.0.1:" + ports[0]
 	p, err := c.Add(cluster.Spec{
 		Name: "haproxy", Path: binary, Args: []string{"-f", config, "-db"},
+		URL: address, Ready: cluster.Probe{URL: address + "/livez", CAFile: c.CAFile()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Start(ctx)
+}
+
+const nginxConfig = `daemon off;
+master_process off;
+pid %[1]s/nginx.pid;
+error_log stderr;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path %[1]s/nginx-body;
+    proxy_temp_path %[1]s/nginx-proxy;
+    upstream apiserver {
+        server %[2]s;
+        keepalive 64;
+        keepalive_requests 1000000;
+    }
+    server {
+        listen 127.0.0.1:%[3]s ssl http2;
+        keepalive_requests 1000000;
+        ssl_certificate %[4]s;
+        ssl_certificate_key %[5]s;
+        location / {
+            proxy_pass https://apiserver;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_ssl_certificate %[6]s;
+            proxy_ssl_certificate_key %[7]s;
+            proxy_ssl_trusted_certificate %[8]s;
+            proxy_ssl_verify on;
+            proxy_ssl_name localhost;
+        }
+    }
+}
+`
+
+// startNginx runs nginx as a layer 7 proxy, in one process: HTTP/2 before it, and
+// HTTP/1.1 behind it, which is all that Debian's can.
+func startNginx(ctx context.Context, c *cluster.Cluster, binary, target string) (*cluster.Process, error) {
+	ports, err := fixture.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	certFile, keyFile := c.GatewayServingFiles()
+	clientCert, clientKey := c.AdminFiles()
+	config := filepath.Join(c.Dir(), "nginx.conf")
+	text := fmt.Sprintf(nginxConfig, c.Dir(), strings.TrimPrefix(target, "https://"), ports[0], certFile, keyFile, clientCert, clientKey, c.CAFile())
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	address := "https://127.0.0.1:" + ports[0]
+	p, err := c.Add(cluster.Spec{
+		Name: "nginx", Path: binary, Args: []string{"-c", config, "-p", c.Dir()},
 		URL: address, Ready: cluster.Probe{URL: address + "/livez", CAFile: c.CAFile()},
 	})
 	if err != nil {
