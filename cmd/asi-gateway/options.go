@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -290,6 +291,8 @@ func (o *options) logger() (logger *zap.Logger, flush func(), err error) {
 	if o.logFormat == "console" {
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}
-	sink := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(os.Stderr), FlushInterval: 100 * time.Millisecond}
+	// Without the Sync of a file: lines need not be on a disk ten times a second, which
+	// took 5% of the gateway's CPU time.
+	sink := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(struct{ io.Writer }{os.Stderr}), FlushInterval: 100 * time.Millisecond}
 	return zap.New(zapcore.NewCore(encoder, sink, level)), func() { _ = sink.Stop() }, nil
 }

@@ -82,6 +82,10 @@ func (s *Server) chain() http.Handler {
 	// Whoever answers, the rest of a body is not waited for without end.
 	handler = WithUnreadBody(handler, s.options.StallTimeout)
 
-	// Outermost, so that no programming error takes the process down.
-	return WithRecover(handler, s.options.Log, s.metrics)
+	// Outside of all that can fail, so that no programming error takes the process
+	// down.
+	handler = WithRecover(handler, s.options.Log, s.metrics)
+
+	// What is above is deep.
+	return WithStack(handler)
 }
