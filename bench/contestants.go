@@ -151,6 +151,15 @@ func reverseProxy(args []string) error {
 }
 
 func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return trusting(caFile, pair)
+}
+
+// trusting is the TLS of a client with a certificate.
+func trusting(caFile string, pair tls.Certificate) (*tls.Config, error) {
 	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
@@ -158,10 +167,6 @@ func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
 		return nil, errors.New(caFile + " holds no certificate")
-	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, err
 	}
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}, nil
 }

@@ -5,6 +5,7 @@
 //	go run ./bench watches    memory and goroutines of idle watches
 //	go run ./bench cache      reads that are answered from memory
 //	go run ./bench scale      how these grow with pods, namespaces, watchers and rules
+//	go run ./bench day        a cluster of 10,000 nodes in miniature, with rogue clients
 //
 // The figure that counts is the CPU time of the serving process per request,
 // read from /proc: latency on a shared machine is mostly noise. Rounds of the

@@ -22,7 +22,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("what to measure? forward, watches, cache or scale")
+		return fmt.Errorf("what to measure? forward, watches, cache, scale or day")
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	out := f.String("out", "bench/results", "folder for the figures")
@@ -87,11 +87,25 @@ func run(ctx context.Context, args []string) error {
 		}
 		o.out, o.gateway = *out, *gateway
 		return scale(ctx, o)
+	case "day":
+		o := dayOptions{}
+		f.IntVar(&o.nodes, "nodes", 500, "nodes of the cluster")
+		f.IntVar(&o.pods, "pods", 10000, "pods of 1 KB in it")
+		f.DurationVar(&o.phase, "phase", 30*time.Second, "how long each phase is measured")
+		f.IntVar(&o.rounds, "rounds", 3, "rounds with and without the gateway")
+		if err := f.Parse(args[1:]); err != nil {
+			return err
+		}
+		if o.nodes < 10 || o.pods < o.nodes || o.rounds < 1 || o.phase < time.Second {
+			return fmt.Errorf("want 10 nodes at least, a pod for each, a round, and phases of a second")
+		}
+		o.out, o.gateway = *out, *gateway
+		return day(ctx, o)
 	case "reverseproxy":
 		return reverseProxy(args[1:])
 	case "floor":
 		return serveFloor(args[1:])
 	default:
-		return fmt.Errorf("nothing known about %q: forward, watches, cache or scale", args[0])
+		return fmt.Errorf("nothing known about %q: forward, watches, cache, scale or day", args[0])
 	}
 }

@@ -18,6 +18,8 @@ import (
 // population says which pods there are: the i-th is the same whenever it is made.
 type population struct {
 	pods, nodes, namespaces int
+	// nodesExist tells that nodes need not be written.
+	nodesExist bool
 	// perNamespace pods are in each namespace, the first ones in the first; 0 for one
 	// after another in all of them.
 	perNamespace int

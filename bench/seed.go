@@ -92,7 +92,11 @@ func (s *storage) seed(ctx context.Context, p population, first int) error {
 			}
 		})
 	}
-	for i := range p.nodes {
+	nodes := p.nodes
+	if p.nodesExist {
+		nodes = 0
+	}
+	for i := range nodes {
 		put("/registry/minions/"+cluster.NodeName(i), func() runtime.Object { return newNode(i) })
 	}
 	for i := first; i < p.pods; i++ {
@@ -101,7 +105,7 @@ func (s *storage) seed(ctx context.Context, p population, first int) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("writing objects to etcd: %w", err)
 	}
-	fmt.Fprintf(os.Stderr, "%d pods and %d nodes written in %.1f s\n", p.pods-first, p.nodes, time.Since(start).Seconds())
+	fmt.Fprintf(os.Stderr, "%d pods and %d nodes written in %.1f s\n", p.pods-first, nodes, time.Since(start).Seconds())
 	return nil
 }
 

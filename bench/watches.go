@@ -208,11 +208,15 @@ func readFootprint(ctx context.Context, pid int, ops string) (footprint, error) 
 }
 
 func fetch(ctx context.Context, url string) (string, error) {
+	return fetchAs(ctx, http.DefaultClient, url)
+}
+
+func fetchAs(ctx context.Context, client *http.Client, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}

@@ -18,7 +18,7 @@ const (
 	// one whose cache holds a gigabyte would take a second one for garbage.
 	heapRoomMin = 64 << 20
 	heapRoomMax = 512 << 20
-	heapShare   = 0.25
+	heapShare   = 0.35
 )
 
 // heapPercent is GOGC for a heap in which that many bytes are in use.

@@ -269,7 +269,7 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if a.Verb == "get" {
 		name = a.Name
 	}
-	if r.URL.RawPath != "" || r.URL.Path != res.path(namespace, name) {
+	if r.URL.RawPath != "" || !res.at(r.URL.Path, namespace, name) {
 		return nil, Spelling
 	}
 	q, plain := parseQuery(r.URL.RawQuery)

@@ -159,6 +159,26 @@ func (r *Resource) prefix() string {
 	return "/apis/" + r.Group + "/" + r.Version
 }
 
+// at tells whether a path is that of path, without making it.
+func (r *Resource) at(path, namespace, name string) bool {
+	next := func(part string) bool {
+		var ok bool
+		if path, ok = strings.CutPrefix(path, "/"); ok {
+			path, ok = strings.CutPrefix(path, part)
+		}
+		return ok
+	}
+	switch {
+	case r.Group == "" && !next("api"), r.Group != "" && !(next("apis") && next(r.Group)), !next(r.Version):
+		return false
+	case r.Namespaced && namespace != "" && !(next("namespaces") && next(namespace)), !next(r.Plural):
+		return false
+	case name != "" && !next(name):
+		return false
+	}
+	return path == ""
+}
+
 // path is the one spelling of a path that is answered here: of a collection, in a
 // namespace or all, or of one object.
 func (r *Resource) path(namespace, name string) string {

@@ -23,7 +23,12 @@ type query struct {
 
 // parseQuery returns false for a query that is not plain.
 func parseQuery(raw string) (q query, plain bool) {
-	if raw == "" {
+	switch raw {
+	case "":
+		return q, true
+	case "resourceVersion=0":
+		// What is asked for most is not taken apart each time.
+		q.version = "0"
 		return q, true
 	}
 	values, err := url.ParseQuery(raw)

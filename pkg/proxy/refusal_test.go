@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
@@ -33,5 +35,13 @@ func TestUnreachableTellsWhatToDo(t *testing.T) {
 		if got.Code != 503 || got.Details == nil || got.Details.RetryAfterSeconds == 0 || !strings.Contains(got.Message, "nothing was sent") {
 			t.Errorf("%s: %+v", test.name, got)
 		}
+	}
+}
+
+func TestAuditIDsAreRandomUUIDs(t *testing.T) {
+	first, second := newAuditID(), newAuditID()
+	id, err := uuid.Parse(first)
+	if err != nil || id.Version() != 4 || id.Variant() != uuid.RFC4122 || first == second {
+		t.Errorf("%s, then %s: %v", first, second, err)
 	}
 }
