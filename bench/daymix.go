@@ -28,7 +28,8 @@ type dayStream struct {
 const (
 	kubeletAgent  = "kubelet/v1.37.2 (linux/amd64) kubernetes/abcdef0"
 	managerAgent  = "kube-controller-manager/v1.37.2 (linux/amd64) kubernetes/abcdef0/leader-election"
-	kubeletUser   = "system:node:bench"
+	kubeletUser   = "system:node:" + benchNode
+	benchNode     = "node-00000"
 	managerUser   = "system:kube-controller-manager"
 	operatorUser  = "bench:operator"
 	observerUser  = "bench:observer"
@@ -58,9 +59,10 @@ var dayMix = []dayStream{
 		request: func(d *dayBench, i int) (string, string, string) { return http.MethodGet, d.podPath(i), "" },
 	},
 	{
+		// Of the node whose kubelet they say they are: NodeRestriction sees to that.
 		name: "kubelets, node status", agent: kubeletAgent, user: kubeletUser, perNode: 1. / 300, control: true, accept: jsonType,
-		request: func(d *dayBench, i int) (string, string, string) {
-			return http.MethodPatch, "/api/v1/nodes/" + d.nodeName(i) + "/status", fmt.Sprintf(`{"metadata":{"annotations":{"bench.example.org/status":"%d"}}}`, i)
+		request: func(_ *dayBench, i int) (string, string, string) {
+			return http.MethodPatch, "/api/v1/nodes/" + benchNode + "/status", fmt.Sprintf(`{"metadata":{"annotations":{"bench.example.org/status":"%d"}}}`, i)
 		},
 	},
 	{

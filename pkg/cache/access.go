@@ -109,13 +109,6 @@ func (x *access) allowed(ctx context.Context, a *request.Attributes) (bool, erro
 	return result.Val.(bool), nil
 }
 
-// Allowed tells whether the apiserver lets the request's effective user do what it
-// asks for. It says no if it cannot be asked.
-func (c *Cache) Allowed(ctx context.Context, a *request.Attributes) bool {
-	allowed, err := c.access.allowed(ctx, a)
-	return err == nil && allowed
-}
-
 // holds is for how long a decision is remembered.
 func (x *access) holds(u user.Info, a *request.Attributes, allowed bool) time.Duration {
 	switch {

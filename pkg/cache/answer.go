@@ -125,15 +125,13 @@ func (a *Answer) prepareGet(snapshot *store.Snapshot) (*Answer, Reason) {
 	f := a.format()
 	size := f.Part(&o.Meta, o.Body.Size())
 	a.compress(int64(size))
-	var around [128]byte
-	head := f.AppendObjectHead(around[:0], size)
-	tail := f.AppendObjectTail(nil)
+	head, tail := f.AppendObjectHead(nil, size), f.AppendObjectTail(nil)
 	if a.encoding == wire.Identity {
 		a.Header["Content-Length"] = []string{strconv.Itoa(len(head) + size + len(tail))}
 	}
 	a.write = func(_ context.Context, w io.Writer, _ func() error) error {
 		out := wire.NewWriter(w, a.encoding)
-		out.Literal(f.AppendObjectHead(nil, size))
+		out.Literal(head)
 		part(out, o, size)
 		out.Literal(tail)
 		return out.Close()

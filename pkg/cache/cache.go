@@ -241,6 +241,13 @@ func (c *Cache) follow(ctx context.Context, r *Resource, encoding wire.Encoding,
 	return s.Restart
 }
 
+// Allowed tells whether the apiserver lets the request's effective user do what it
+// asks for. It says no if it cannot be asked.
+func (c *Cache) Allowed(ctx context.Context, a *request.Attributes) bool {
+	allowed, err := c.access.allowed(ctx, a)
+	return err == nil && allowed
+}
+
 // Answer says how a request is answered from the cache, or why it is not. Waiting
 // for the state that it needs ends with ctx. Attributes have an identity.
 func (c *Cache) Answer(ctx context.Context, r *http.Request, a *request.Attributes) (*Answer, Reason) {

@@ -280,10 +280,3 @@ func BenchmarkAt(b *testing.B) {
 		}
 	}
 }
-
-func BenchmarkDigest(b *testing.B) {
-	s := storeOf(usual, pods(50_000)).Snapshot()
-	for b.Loop() {
-		s.Digest("")
-	}
-}

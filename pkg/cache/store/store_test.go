@@ -317,26 +317,3 @@ func TestReplaceLetsGoOfStatesBefore(t *testing.T) {
 	}
 	runtime.KeepAlive(s)
 }
-
-func TestDigestTellsStatesApart(t *testing.T) {
-	digest := func(objects ...*Object) Digest {
-		s := New(1)
-		s.Replace(1, slices.Values(objects))
-		return s.Snapshot().Digest("")
-	}
-	want := digest(object("a", "x", 1), object("a", "y", 2))
-	var other Digest
-	other.Add("a/y", 2)
-	other.Add("a/x", 1)
-	if want != other {
-		t.Error("the order counts")
-	}
-	for name, got := range map[string]Digest{
-		"none": digest(), "fewer": digest(object("a", "x", 1)),
-		"swapped": digest(object("a", "x", 2), object("a", "y", 1)), "other key": digest(object("a", "x", 1), object("b", "y", 2)),
-	} {
-		if got == want {
-			t.Errorf("%s: the same digest", name)
-		}
-	}
-}

@@ -104,16 +104,10 @@ func TestWhatIsSplicedIsWhatApiserversSend(t *testing.T) {
 	})
 }
 
-func TestErrorsAreWhatApiserversSend(t *testing.T) {
+func TestErrorsOfApiserversAreRead(t *testing.T) {
 	status := &metav1.Status{Status: metav1.StatusFailure, Message: "too old resource version: 1 (2) <&>", Reason: metav1.StatusReasonExpired, Code: 410}
 	eachKind(t, func(t *testing.T, s *sample, e Encoding) {
-		got, err := NewFormat(&s.Kind, e).AppendErrorEvent([]byte("before"), status)
-		if err != nil {
-			t.Fatal(err)
-		}
-		encoded := encodeWith(t, codecs.EncoderForVersion(info(codecs, e).Serializer, metav1.SchemeGroupVersion), status)
-		check(t, "error", got, append([]byte("before"), frame(t, s, e, watch.Error, encoded)...))
-		r := NewEventReader(bytes.NewReader(got[len("before"):]), &s.Kind, e, 1<<20)
+		r := NewEventReader(bytes.NewReader(errorFrame(t, s, e, status)), &s.Kind, e, 1<<20)
 		event, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
@@ -122,6 +116,12 @@ func TestErrorsAreWhatApiserversSend(t *testing.T) {
 			t.Fatalf("%+v", event.Status)
 		}
 	})
+}
+
+// errorFrame is what an apiserver sends for an error in a watch.
+func errorFrame(t testing.TB, s *sample, e Encoding, status *metav1.Status) []byte {
+	t.Helper()
+	return frame(t, s, e, watch.Error, encodeWith(t, codecs.EncoderForVersion(info(codecs, e).Serializer, metav1.SchemeGroupVersion), status))
 }
 
 // bookmark is the object that an apiserver makes for bookmarks.

@@ -2,10 +2,8 @@ package wire
 
 import (
 	"encoding/binary"
-	"encoding/json"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // AppendEventHead appends what stands before the object of a watch event.
@@ -25,32 +23,6 @@ func (f *Format) AppendEventTail(dst []byte) []byte {
 		dst = append(dst, "}\n"...)
 	}
 	return dst
-}
-
-// AppendErrorEvent appends the event that ends a watch with a Status. It fails if
-// the status cannot be encoded.
-func (f *Format) AppendErrorEvent(dst []byte, status *metav1.Status) ([]byte, error) {
-	if f.encoding == Protobuf {
-		raw, err := status.Marshal()
-		if err != nil {
-			return dst, err
-		}
-		head := unknownHead("v1", "Status")
-		dst = appendFrameHead(dst, Error, len(head)+1+protowire.SizeBytes(len(raw))+len(unknownTail))
-		dst = append(dst, head...)
-		dst = append(dst, tagRaw)
-		dst = protowire.AppendBytes(dst, raw)
-		return append(dst, unknownTail...), nil
-	}
-	s := *status
-	s.Kind, s.APIVersion = "Status", "v1"
-	raw, err := json.Marshal(&s)
-	if err != nil {
-		return dst, err
-	}
-	dst = appendJSONEventHead(dst, Error)
-	dst = append(dst, raw...)
-	return append(dst, "}\n"...), nil
 }
 
 func appendJSONEventHead(dst []byte, t EventType) []byte {

@@ -99,8 +99,7 @@ func FuzzEventReaderJSON(f *testing.F) {
 		}
 		f.Add(frame(f, s, JSON, watch.Bookmark, encode(f, s, JSON, bookmark(f, s, "1", true))), s.Custom)
 	}
-	status, _ := NewFormat(&pods.Kind, JSON).AppendErrorEvent(nil, &metav1.Status{Code: 410})
-	f.Add(status, false)
+	f.Add(errorFrame(f, pods, JSON, &metav1.Status{Code: 410}), false)
 	f.Fuzz(func(t *testing.T, b []byte, custom bool) {
 		s := pods
 		if custom {
@@ -170,8 +169,7 @@ func FuzzEventReaderProtobuf(f *testing.F) {
 		f.Add(frame(f, pods, Protobuf, watch.Deleted, b))
 	}
 	f.Add(frame(f, pods, Protobuf, watch.Bookmark, encode(f, pods, Protobuf, bookmark(f, pods, "1", true))))
-	status, _ := NewFormat(&pods.Kind, Protobuf).AppendErrorEvent(nil, &metav1.Status{Code: 410})
-	f.Add(status)
+	f.Add(errorFrame(f, pods, Protobuf, &metav1.Status{Code: 410}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := NewEventReader(bytes.NewReader(b), &pods.Kind, Protobuf, fuzzMost)
 		for {
