@@ -76,7 +76,7 @@ bench: kube ## figures into bench/results, about 10 minutes
 	$(PLOT)
 
 bench-large: kube ## the same at the size of a large cluster: 50,000 pods, 5,000 nodes; more rounds
-	$(GO) run ./bench forward -rounds 21
+	$(GO) run ./bench forward -rounds 75
 	$(GO) run ./bench watches -watches 20000
 	$(GO) run ./bench cache -rounds 5 -pods 50000 -nodes 5000 -watchers 2000 -node-watchers 10000 -storm 5000 -hold 20s
 	$(GO) run ./bench scale

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 )
 
@@ -29,13 +30,14 @@ func frame(i uint8) byte {
 }
 
 func BenchmarkRequestOnANewGoroutine(b *testing.B) {
+	request := httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil)
 	for name, handler := range map[string]http.Handler{"stack that grows": deep(stages), "WithStack": WithStack(deep(stages))} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			done := make(chan struct{})
 			for b.Loop() {
 				go func() {
-					handler.ServeHTTP(nil, nil)
+					handler.ServeHTTP(nil, request)
 					done <- struct{}{}
 				}()
 				<-done
