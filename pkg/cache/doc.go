@@ -28,9 +28,9 @@
 // that nothing is missing (fence.go). The latter takes a second, so it is for watches
 // that begin with the state, for huge lists, and for storms; other reads are
 // forwarded, the same ones together, and have one made for those to come (lift.go).
-// Many reads share a proof, none is older than the
-// read (together.go). Clients of a class with Relaxed reads get what was proved up to
-// maxStaleness ago, but never from before their own last write (freshness.go).
+// Many reads share a proof, none is older than the read (together.go). Clients of a
+// class with Relaxed reads get what was proved up to maxStaleness ago, but never from
+// before their own last write (freshness.go).
 //
 // # When upstream is gone
 //

@@ -42,7 +42,8 @@ func (l *lift) done(now time.Time) {
 	l.running, l.last, l.pause = false, now, min(max(2*l.pause, liftPause), liftPauseMax)
 }
 
-// helped notes that a read was proved by a probe.
+// helped notes that a read was proved by a probe: the pause behind the next lift is
+// the shortest again.
 func (l *lift) helped() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -60,7 +60,6 @@ func NewRuns(w *Writer, format *Format) *Runs {
 
 // Item writes one. Apart tells that a list could begin with it: one of a namespace.
 func (r *Runs) Item(b *Body, apart bool) {
-	head := r.format.AppendItemHead(r.head[:0], r.first, b.Size())
 	if r.w.encoding == Identity || b.Size() > runMax-len(r.head) {
 		r.write()
 		r.w.Literal(r.format.AppendItemHead(r.head[:0], r.first, b.Size()))
@@ -68,11 +67,12 @@ func (r *Runs) Item(b *Body, apart bool) {
 		r.first = false
 		return
 	}
-	if r.size+len(head)+b.Size() > runMax || apart && r.size >= runMin/2 || r.size >= runMin && b.parts() {
+	size := len(r.format.AppendItemHead(r.head[:0], false, b.Size())) + b.Size()
+	if r.size+size > runMax || apart && r.size >= runMin/2 || r.size >= runMin && b.parts() {
 		r.write()
 	}
 	r.bodies = append(r.bodies, b)
-	r.size += len(head) + b.Size()
+	r.size += size
 }
 
 // parts tells whether a run that is long enough ends before a body. It is the same
