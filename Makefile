@@ -11,7 +11,7 @@ CLUSTER := bin/cluster
 # Time for each fuzz target in `make soak`.
 FUZZTIME ?= 10m
 
-.PHONY: build generate test unit e2e deps kube soak fuzz bench bench-large lint verify up down run help clean FORCE
+.PHONY: build generate test unit e2e deps kube soak fuzz bench bench-baseline bench-compare bench-large lint verify up down run help clean FORCE
 
 build: ## bin/asi-gateway and bin/asictl (a link kubectl-asi makes it a kubectl plugin)
 	$(STATIC) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/asi-gateway ./cmd/asictl
@@ -80,7 +80,17 @@ bench-large: kube ## the same at the size of a large cluster: 50,000 pods, 5,000
 	$(GO) run ./bench watches -watches 20000
 	$(GO) run ./bench cache -rounds 5 -pods 50000 -nodes 5000 -watchers 2000 -node-watchers 10000 -storm 5000 -hold 20s
 	$(GO) run ./bench scale
+	$(GO) run ./bench day
 	$(PLOT)
+
+# What bench-compare compares with: a commit, or a file of make bench-baseline.
+BASE ?= bench/results/baseline.txt
+
+bench-baseline: ## the benchmarks beside the code, into bench/results/baseline.txt
+	hack/micro.sh save bench/results/baseline.txt
+
+bench-compare: ## the same now, beside the baseline; or beside a commit, with BASE=COMMIT
+	hack/micro.sh compare $(BASE)
 
 up: kube ## a cluster that stays up: two main and a bypass apiserver
 	$(CLUSTER) up

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"time"
 
@@ -91,8 +90,7 @@ func measureCache(ctx context.Context, o cacheOptions) error {
 	}
 	defer b.storage.close()
 	report := cacheReport{
-		Machine: machine(), Go: runtime.Version(), Kubernetes: cluster.KubernetesVersion, Etcd: cluster.EtcdVersion,
-		When: time.Now().UTC().Format(time.DateOnly), Pods: o.pods, Nodes: o.nodes, Namespaces: o.namespaces, Rounds: o.rounds,
+		setting: here(), Pods: o.pods, Nodes: o.nodes, Namespaces: o.namespaces, Rounds: o.rounds,
 	}
 	for _, s := range b.scenarios() {
 		if !only.MatchString(s.name) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -70,8 +69,7 @@ func day(ctx context.Context, o dayOptions) error {
 		return err
 	}
 	report := dayReport{
-		Machine: machine(), Go: runtime.Version(), Kubernetes: cluster.KubernetesVersion, When: time.Now().UTC().Format(time.DateOnly),
-		Nodes: o.nodes, Pods: o.pods, Seconds: o.phase.Seconds(), Rounds: o.rounds, Mix: mixOf(o.nodes),
+		setting: here(), Nodes: o.nodes, Pods: o.pods, Seconds: o.phase.Seconds(), Rounds: o.rounds, Mix: mixOf(o.nodes),
 	}
 	for round := range o.rounds {
 		for _, way := range []string{wayDirect, wayGateway} {

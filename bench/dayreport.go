@@ -9,17 +9,14 @@ import (
 
 // dayReport is what was measured.
 type dayReport struct {
-	Machine    string        `json:"machine"`
-	Go         string        `json:"go"`
-	Kubernetes string        `json:"kubernetes"`
-	When       string        `json:"when"`
-	Nodes      int           `json:"nodes"`
-	Pods       int           `json:"pods"`
-	Seconds    float64       `json:"seconds"`
-	Rounds     int           `json:"rounds"`
-	Mix        []mixLine     `json:"mix"`
-	Phases     []phaseResult `json:"phases"`
-	Checks     []checkResult `json:"checks"`
+	setting
+	Nodes   int           `json:"nodes"`
+	Pods    int           `json:"pods"`
+	Seconds float64       `json:"seconds"`
+	Rounds  int           `json:"rounds"`
+	Mix     []mixLine     `json:"mix"`
+	Phases  []phaseResult `json:"phases"`
+	Checks  []checkResult `json:"checks"`
 }
 
 // mixLine says what a stream does.
@@ -126,7 +123,7 @@ func (r *dayReport) judge() (checks []checkResult) {
 
 func dayTable(r dayReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# A cluster of 10,000 nodes in miniature\n\n%s, %s, kube-apiserver %s, %s.\n\n", r.Machine, r.Go, r.Kubernetes, r.When)
+	fmt.Fprintf(&b, "# A cluster of 10,000 nodes in miniature\n\n%s.\n\n", r.setting)
 	fmt.Fprintf(&b, "A main and a bypass kube-apiserver, %d nodes kept alive by kwok and %d pods of 1 KB; kube-controller-manager, kube-scheduler and kwok are clients like all others, and a Deployment goes from %d to %d pods and back every %s. ",
 		r.Nodes, r.Pods, churnFrom, churnTo, churnEvery)
 	fmt.Fprintf(&b, "Beside them the mix below, at the apiservers in turn, or at the gateway with its default limits in force and a cache. Each phase lasts %.0f s behind some to settle, %d rounds. A request's time counts from when it was due. All share the machine.\n\n", r.Seconds, r.Rounds)

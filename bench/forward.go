@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,10 +32,7 @@ type forwardOptions struct {
 type build struct{ name, binary string }
 
 type forwardReport struct {
-	Machine     string              `json:"machine"`
-	Go          string              `json:"go"`
-	Kubernetes  string              `json:"kubernetes"`
-	When        string              `json:"when"`
+	setting
 	Clients     int                 `json:"clients"`
 	ObjectBytes int                 `json:"objectBytes"`
 	Rounds      map[string][]result `json:"rounds"`
@@ -77,8 +73,7 @@ func forward(ctx context.Context, o forwardOptions) error {
 	clients := newClients(o.clients, config)
 
 	report := forwardReport{
-		Machine: machine(), Go: runtime.Version(), Kubernetes: cluster.KubernetesVersion,
-		When: time.Now().UTC().Format(time.DateOnly), Clients: o.clients, ObjectBytes: o.payload, Rounds: map[string][]result{},
+		setting: here(), Clients: o.clients, ObjectBytes: o.payload, Rounds: map[string][]result{},
 	}
 	upstream := c.Process("main-0").Pid()
 	for round := range o.rounds + 1 {
@@ -150,8 +145,8 @@ func summarise(name string, rounds map[string][]result) forwardSummary {
 
 func forwardTable(r forwardReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Cost of forwarding one small GET\n\n%s, %s, kube-apiserver %s, %s. %d clients with a TLS and HTTP/2 connection each, one request at a time; a ConfigMap of %d bytes. Medians of %d alternating rounds.\n\n",
-		r.Machine, r.Go, r.Kubernetes, r.When, r.Clients, r.ObjectBytes, len(r.Rounds[rival]))
+	fmt.Fprintf(&b, "# Cost of forwarding one small GET\n\n%s. %d clients with a TLS and HTTP/2 connection each, one request at a time; a ConfigMap of %d bytes. Medians of %d alternating rounds.\n\n",
+		r.setting, r.Clients, r.ObjectBytes, len(r.Rounds[rival]))
 	fmt.Fprintf(&b, "| | CPU per request (us) | ratio to ReverseProxy: median (low to high) | latency median, p99 (us) | added median (us) | kube-apiserver's CPU (us) |\n|---|---|---|---|---|---|\n")
 	for _, s := range r.Summary {
 		fmt.Fprintf(&b, "| %s | %.0f | %.2f (%.2f to %.2f) | %.0f, %.0f | %.0f | %.0f |\n", s.Name, s.CPU, s.Ratio, s.RatioLow, s.RatioHigh, s.Median, s.P99, s.Added, s.UpstreamCPU)
@@ -194,18 +189,4 @@ func saveReport(dir, name string, report any, table string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644)
-}
-
-// machine names processor and core count.
-func machine() string {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return fmt.Sprintf("%d cores", runtime.NumCPU())
-	}
-	for line := range strings.SplitSeq(string(info), "\n") {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return fmt.Sprintf("%d cores of %s", runtime.NumCPU(), strings.TrimLeft(name, "\t :"))
-		}
-	}
-	return fmt.Sprintf("%d cores", runtime.NumCPU())
 }

@@ -110,11 +110,7 @@ func (c check) target() string {
 
 // cacheReport is what was measured of the cache.
 type cacheReport struct {
-	Machine    string           `json:"machine"`
-	Go         string           `json:"go"`
-	Kubernetes string           `json:"kubernetes"`
-	Etcd       string           `json:"etcd"`
-	When       string           `json:"when"`
+	setting
 	Pods       int              `json:"pods"`
 	Nodes      int              `json:"nodes"`
 	Namespaces int              `json:"namespaces"`
@@ -134,8 +130,8 @@ type scenarioReport struct {
 
 func cacheTable(r cacheReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Reads answered from memory\n\n%s, %s, kube-apiserver %s, etcd %s, %s. %d pods of 8 KB and %d nodes in %d namespaces; medians of %d rounds, in each of which all take their turn, lowest and highest in brackets.\n\n",
-		r.Machine, r.Go, r.Kubernetes, r.Etcd, r.When, r.Pods, r.Nodes, r.Namespaces, r.Rounds)
+	fmt.Fprintf(&b, "# Reads answered from memory\n\n%s. %d pods of 8 KB and %d nodes in %d namespaces; medians of %d rounds, in each of which all take their turn, lowest and highest in brackets.\n\n",
+		r.setting, r.Pods, r.Nodes, r.Namespaces, r.Rounds)
 	b.WriteString("Client, servers and etcd share the machine. The client reads bodies and does not decode them; its connections (TLS, HTTP/2) are kept. The gateway runs with default policies, as a front proxy, in front of the same kube-apiserver that is asked directly. The floor is a bare net/http server that sends the same bytes from memory. Reads have resourceVersion=0 unless the name says otherwise.\n\n")
 	b.WriteString("## Targets\n\nRatios are of the same round. Targets are for 50,000 pods of 8 KB and 5,000 nodes.\n\n| | measured | target | |\n|---|---|---|---|\n")
 	for _, s := range r.Scenarios {

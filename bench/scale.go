@@ -4,13 +4,9 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/asi-gateway/asi-gateway/hack/cluster"
 )
 
 // scaleOptions size the measurement.
@@ -36,10 +32,7 @@ func scale(ctx context.Context, o scaleOptions) error {
 	if err != nil {
 		return err
 	}
-	report := scaleReport{
-		Machine: machine(), Go: runtime.Version(), Kubernetes: cluster.KubernetesVersion,
-		When: time.Now().UTC().Format(time.DateOnly), Rounds: o.rounds,
-	}
+	report := scaleReport{setting: here(), Rounds: o.rounds}
 	var missed []string
 	for _, s := range allSeries() {
 		if !only.MatchString(s.name) {
@@ -105,12 +98,9 @@ func runSeries(ctx context.Context, o scaleOptions, s series) (result seriesRepo
 
 // scaleReport is what was measured.
 type scaleReport struct {
-	Machine    string         `json:"machine"`
-	Go         string         `json:"go"`
-	Kubernetes string         `json:"kubernetes"`
-	When       string         `json:"when"`
-	Rounds     int            `json:"rounds"`
-	Series     []seriesReport `json:"series"`
+	setting
+	Rounds int            `json:"rounds"`
+	Series []seriesReport `json:"series"`
 }
 
 type seriesReport struct {
@@ -146,8 +136,8 @@ func (r *seriesReport) judge(most float64) checkResult {
 
 func scaleTable(r scaleReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# How cost grows\n\n%s, %s, kube-apiserver %s, %s. Medians of %d rounds at each size, lowest and highest in brackets. Time is what a client waits, CPU the serving process's.\n",
-		r.Machine, r.Go, r.Kubernetes, r.When, r.Rounds)
+	fmt.Fprintf(&b, "# How cost grows\n\n%s. Medians of %d rounds at each size, lowest and highest in brackets. Time is what a client waits, CPU the serving process's.\n",
+		r.setting, r.Rounds)
 	for _, s := range r.Series {
 		met := "met"
 		if !s.Check.Met {

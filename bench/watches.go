@@ -8,11 +8,9 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
@@ -25,9 +23,7 @@ type watchOptions struct {
 }
 
 type watchReport struct {
-	Machine string        `json:"machine"`
-	Go      string        `json:"go"`
-	When    string        `json:"when"`
+	setting
 	Watches int           `json:"watches"`
 	Results []watchResult `json:"results"`
 }
@@ -58,7 +54,7 @@ func watches(ctx context.Context, o watchOptions) error {
 	if err != nil {
 		return err
 	}
-	report := watchReport{Machine: machine(), Go: runtime.Version(), When: time.Now().UTC().Format(time.DateOnly), Watches: o.watches}
+	report := watchReport{setting: here(), Watches: o.watches}
 	for _, mode := range fixture.Modes() {
 		g, err := fixture.AddGateway(ctx, c, binary, "gateway-"+string(mode), mode)
 		if err != nil {
@@ -240,8 +236,8 @@ func metric(text, name string) (float64, error) {
 
 func watchTable(r watchReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Cost of idle watches\n\n%s, %s, %s. %d watches of one object through one process, %d to a client connection (TLS, HTTP/2), read up to the end of their initial events and then left open. What one watch adds:\n\n",
-		r.Machine, r.Go, r.When, r.Watches, streamsPerConnection)
+	fmt.Fprintf(&b, "# Cost of idle watches\n\n%s. %d watches of one object through one process, %d to a client connection (TLS, HTTP/2), read up to the end of their initial events and then left open. What one watch adds:\n\n",
+		r.setting, r.Watches, streamsPerConnection)
 	fmt.Fprintf(&b, "| | resident memory (KiB) | heap in use (KiB) | stacks (KiB) | goroutines | open files in all |\n|---|---|---|---|---|---|\n")
 	tell := func(v, unit float64) string {
 		if v < 0 {

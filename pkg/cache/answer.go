@@ -28,6 +28,8 @@ type Answer struct {
 
 	// outage tells that changes are not followed at the moment.
 	outage bool
+	// outlined tells that upstream has told what is in the list.
+	outlined bool
 
 	// Header is what belongs to it: Content-Type and the like.
 	Header http.Header
@@ -88,13 +90,14 @@ func (a *Answer) prepare(ctx context.Context, verb string, now time.Time) (*Answ
 		return a.prepareWatch(ctx, now)
 	}
 	snapshot, reason := a.stream.state(ctx, a.point)
-	if reason != Hit {
+	switch {
+	case reason == Strict && verb == "list":
+		return a.prepareOutlined(ctx)
+	case reason != Hit:
 		return nil, reason
-	}
-	if verb == "get" {
+	case verb == "get":
 		return a.prepareGet(snapshot)
 	}
-	a.stream.learned.note(a.selection, snapshot)
 	a.prepareList(snapshot)
 	return a, Hit
 }
@@ -158,7 +161,11 @@ type page struct {
 }
 
 func (a *Answer) prepareList(snapshot *store.Snapshot) {
-	p := a.page(snapshot)
+	a.stream.learned.note(a.selection, snapshot)
+	a.preparePage(a.page(snapshot))
+}
+
+func (a *Answer) preparePage(p *page) {
 	f := a.format()
 	a.compress(p.size)
 	a.write = func(_ context.Context, w io.Writer, _ func() error) error {
@@ -227,14 +234,16 @@ func (a *Answer) page(snapshot *store.Snapshot) *page {
 			p.meta.Remaining = &remaining
 		}
 	}
-	p.visit = func(visit func(*store.Object) bool) {
-		for _, o := range p.objects {
-			if !visit(o) {
-				return
-			}
+	p.visit = p.visitObjects
+	return p
+}
+
+func (p *page) visitObjects(visit func(*store.Object) bool) {
+	for _, o := range p.objects {
+		if !visit(o) {
+			return
 		}
 	}
-	return p
 }
 
 const (

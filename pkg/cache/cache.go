@@ -253,8 +253,8 @@ func (c *Cache) Allowed(ctx context.Context, a *request.Attributes) bool {
 func (c *Cache) Answer(ctx context.Context, r *http.Request, a *request.Attributes) (*Answer, Reason) {
 	answer, reason := c.answer(ctx, r, a)
 	c.metrics.count(a, reason)
-	if answer != nil && answer.outage {
-		c.metrics.countOutage(a)
+	if answer != nil {
+		c.metrics.countAnswer(a, answer)
 	}
 	return answer, reason
 }

@@ -108,7 +108,7 @@ func (c *Cache) compare(ctx context.Context, s *stream) error {
 // comparePage compares a page of upstream's with the state from a key on, and returns
 // the key behind it.
 func (s *stream) comparePage(ctx context.Context, snapshot *store.Snapshot, from, query string) (next, token string, err error) {
-	body, err := s.asker.get(ctx, s.asker.resource.Path(), query)
+	body, err := s.asker.get(ctx, s.asker.encoding.MediaType(), s.asker.resource.Path(), query)
 	if err != nil {
 		return "", "", err
 	}

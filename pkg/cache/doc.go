@@ -26,8 +26,11 @@
 // (proof.go): it has reached a revision that upstream has told since (probe.go); or,
 // where other resources are written and this one is quiet, a second watch has shown
 // that nothing is missing (fence.go). The latter takes a second, so it is for watches
-// that begin with the state, for huge lists, and for storms; other reads are
-// forwarded, the same ones together, and have one made for those to come (lift.go).
+// that begin with the state, for huge lists, and for storms. Of other lists upstream
+// tells the outline, which objects they hold at which versions, and the state the
+// objects (outline.go): to encode these is most of what a list costs an apiserver.
+// Small ones and single objects are forwarded, the same lists together, and have a
+// fence raised for those to come (lift.go).
 // Many reads share a proof, none is older than the read (together.go). Clients of a
 // class with Relaxed reads get what was proved up to maxStaleness ago, but never from
 // before their own last write (freshness.go).

@@ -45,7 +45,7 @@ func (s *stream) raiseFence() (uint64, error) {
 		until, err = s.asker.probe()
 		told <- err
 	}()
-	body, err := s.asker.get(ctx, s.asker.resource.Path(), fmt.Sprintf("watch=1&allowWatchBookmarks=true&resourceVersion=%d&timeoutSeconds=%d", from, fenceSeconds))
+	body, err := s.asker.get(ctx, s.asker.encoding.MediaType(), s.asker.resource.Path(), fmt.Sprintf("watch=1&allowWatchBookmarks=true&resourceVersion=%d&timeoutSeconds=%d", from, fenceSeconds))
 	if err != nil {
 		<-told
 		return 0, err

@@ -9,9 +9,10 @@ import (
 // metrics counts answers by resource, verb and reason. Resources are those of the
 // configuration, or "other".
 type metrics struct {
-	answers *prometheus.CounterVec
-	outages *prometheus.CounterVec
-	checks  *prometheus.CounterVec
+	answers  *prometheus.CounterVec
+	outages  *prometheus.CounterVec
+	outlines *prometheus.CounterVec
+	checks   *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -24,6 +25,10 @@ func newMetrics() *metrics {
 			Name: "asi_gateway_cache_outage_reads_total",
 			Help: "Reads that were answered from the cache, with a warning, while changes were not followed.",
 		}, []string{"resource", "verb"}),
+		outlines: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "asi_gateway_cache_outlined_lists_total",
+			Help: "Lists of the newest state of a quiet resource that were answered from the cache, by names and versions that upstream has told.",
+		}, []string{"resource"}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "asi_gateway_cache_checks_total",
 			Help: "Comparisons of what is cached with upstream at the same resource version, by what they found.",
@@ -43,8 +48,14 @@ func (m *metrics) count(a *request.Attributes, reason Reason) {
 	m.answers.WithLabelValues(request.ResourceName(a), a.Verb, string(reason)).Inc()
 }
 
-func (m *metrics) countOutage(a *request.Attributes) {
-	m.outages.WithLabelValues(request.ResourceName(a), a.Verb).Inc()
+// countAnswer counts what is unusual of an answer.
+func (m *metrics) countAnswer(a *request.Attributes, answer *Answer) {
+	if answer.outage {
+		m.outages.WithLabelValues(request.ResourceName(a), a.Verb).Inc()
+	}
+	if answer.outlined {
+		m.outlines.WithLabelValues(request.ResourceName(a)).Inc()
+	}
 }
 
 var (
@@ -56,7 +67,7 @@ var (
 )
 
 func (m *metrics) register(registry prometheus.Registerer, c *Cache) {
-	registry.MustRegister(m.answers, m.outages, m.checks, collector{c})
+	registry.MustRegister(m.answers, m.outages, m.outlines, m.checks, collector{c})
 }
 
 // collector reads the state of all streams.

@@ -32,12 +32,12 @@ type asker struct {
 }
 
 // get sends a request; the answer has status 200, and its body is to be closed.
-func (a *asker) get(ctx context.Context, path, query string) (io.ReadCloser, error) {
+func (a *asker) get(ctx context.Context, accept, path, query string) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://upstream"+path+"?"+query, nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Accept", a.encoding.MediaType())
+	r.Header.Set("Accept", accept)
 	r.Header.Set("User-Agent", a.userAgent)
 	response, err := a.client.RoundTrip(r)
 	if err != nil {
@@ -56,7 +56,7 @@ func (a *asker) probe() (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	// The namespace need not exist.
-	body, err := a.get(ctx, a.resource.path("default", ""), "fieldSelector=metadata.name%3D"+probeName)
+	body, err := a.get(ctx, a.encoding.MediaType(), a.resource.path("default", ""), "fieldSelector=metadata.name%3D"+probeName)
 	if err != nil {
 		return 0, err
 	}

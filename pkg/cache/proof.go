@@ -25,10 +25,10 @@ const (
 	sample  = 32
 	// stormAbove is how many reads of a second have to be proved in another way than
 	// by a probe for that to be worth a fence, which takes about a second; hugeAbove
-	// is the size of a list for which it is always, in bytes: an apiserver takes as
-	// long to write as much.
+	// is the size of a list for which it is always, in bytes: an apiserver takes longer
+	// to write as much.
 	stormAbove = 50
-	hugeAbove  = 32 << 20
+	hugeAbove  = 128 << 20
 	// fenceWithin bounds the wait for a fence: that of others, and then the own.
 	fenceWithin = 6 * time.Second
 )
@@ -103,18 +103,23 @@ func (s *stream) proveByProbe(ctx context.Context, patient bool) (rv uint64, ok 
 	if err != nil {
 		return 0, false
 	}
-	if told.rv < before {
-		s.restart(restored(told.rv, before))
+	if told.value < before {
+		s.restart(restored(told.value, before))
 		return 0, false
 	}
-	if !s.reach(ctx, told.rv, patience) {
+	if !s.reach(ctx, told.value, patience) {
 		s.proofs.misses.Add(1)
 		return 0, false
 	}
+	s.helped(told)
+	return told.value, true
+}
+
+// helped notes that the state has reached what upstream has told.
+func (s *stream) helped(t told[uint64]) {
 	s.proofs.misses.Store(0)
 	s.lift.helped()
-	s.proofs.note(told.at, told.rv)
-	return told.rv, true
+	s.proofs.note(t.at, t.value)
 }
 
 func restored(now, before uint64) error {
@@ -125,7 +130,7 @@ func (s *stream) proveByFence(ctx context.Context) (rv uint64, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, fenceWithin)
 	defer cancel()
 	told, err := s.fence.now(ctx, true)
-	return told.rv, err == nil
+	return told.value, err == nil
 }
 
 // reach waits until the state has reached a resource version.

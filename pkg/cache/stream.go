@@ -25,8 +25,9 @@ type stream struct {
 	compressAbove int
 	hub           *watch.Hub
 	asker         *asker
-	probe         *together
-	fence         *together
+	probe         *together[uint64]
+	fence         *together[uint64]
+	outlines      outlines
 	proofs        proofs
 	lift          lift
 	relaxed       relaxed
@@ -61,8 +62,8 @@ func newStream(r *Resource, keep *settings, encoding wire.Encoding, ask *asker, 
 		kind: &r.Kind, encoding: encoding, compressAbove: keep.compressAbove, clock: clock, asker: ask,
 		hub: watch.NewHub(watch.NewFormats(&r.Kind, encoding), keep.history, keep.indexes(r)...),
 	}
-	s.probe = &together{ask: ask.probe, clock: clock, pace: probePace}
-	s.fence = &together{ask: s.raiseFence, clock: clock}
+	s.probe = &together[uint64]{ask: ask.probe, clock: clock, pace: probePace}
+	s.fence = &together[uint64]{ask: s.raiseFence, clock: clock}
 	s.learned = newLearned(s.hub)
 	s.disconnected.Store(clock.Now().UnixNano())
 	return s

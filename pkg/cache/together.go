@@ -8,14 +8,14 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// together asks a question for all who want to know.
+// together asks a question for all who want to know. T is an answer.
 //
 // Who comes joins the next question, not the one that is under way: that may have
 // been answered before, and what was written between would be missed. So one
 // question is under way at a time, and one gathers who comes meanwhile.
-type together struct {
+type together[T any] struct {
 	// ask is the question. It ends by itself.
-	ask   func() (uint64, error)
+	ask   func() (T, error)
 	clock clock.WithTicker
 	// pace is how far apart questions are while nobody is in a hurry.
 	pace time.Duration
@@ -23,25 +23,31 @@ type together struct {
 	mu      sync.Mutex
 	running bool
 	asked   time.Time
-	next    *gathering
+	next    *gathering[T]
 }
 
 // gathering is who waits for a question, and its answer.
-type gathering struct {
+type gathering[T any] struct {
 	// members is how many they are.
 	members  int
 	hurry    chan struct{}
 	hurried  bool
 	answered chan struct{}
-	told     proof
+	told     told[T]
 	err      error
 }
 
+// told is an answer to a question that was asked at a moment.
+type told[T any] struct {
+	at    time.Time
+	value T
+}
+
 // now returns the answer to a question that was asked after the call, and when.
-func (t *together) now(ctx context.Context, patient bool) (proof, error) {
+func (t *together[T]) now(ctx context.Context, patient bool) (told[T], error) {
 	t.mu.Lock()
 	if t.next == nil {
-		t.next = &gathering{hurry: make(chan struct{}), answered: make(chan struct{})}
+		t.next = &gathering[T]{hurry: make(chan struct{}), answered: make(chan struct{})}
 		if !t.running {
 			t.running = true
 			go t.run()
@@ -58,12 +64,12 @@ func (t *together) now(ctx context.Context, patient bool) (proof, error) {
 	case <-mine.answered:
 		return mine.told, mine.err
 	case <-ctx.Done():
-		return proof{}, ctx.Err()
+		return told[T]{}, ctx.Err()
 	}
 }
 
 // run asks as long as somebody waits.
-func (t *together) run() {
+func (t *together[T]) run() {
 	for {
 		t.mu.Lock()
 		mine, wait := t.next, t.pace-t.clock.Since(t.asked)
@@ -88,7 +94,7 @@ func (t *together) run() {
 		t.asked = now
 		t.mu.Unlock()
 		mine.told.at = now
-		mine.told.rv, mine.err = t.ask()
+		mine.told.value, mine.err = t.ask()
 		close(mine.answered)
 	}
 }

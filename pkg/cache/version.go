@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"time"
 
 	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
 )
@@ -34,10 +33,6 @@ const (
 	// after is for watches: every change behind a resource version.
 	after
 )
-
-// futureWait is how long kube-apiserver waits for a resource version that it has
-// not reached yet (k8s.io/apiserver pkg/storage/cacher/watch_cache.go).
-const futureWait = 3 * time.Second
 
 // ofGet, ofList and ofWatch read resourceVersion and what goes with it as
 // kube-apiserver does (reads.md has the table). False is for what it refuses, and
@@ -154,11 +149,18 @@ func (s *stream) await(ctx context.Context, p point) (least uint64, reason Reaso
 			return 0, Strict
 		}
 		return rv, Hit
-	case atLeast, exactly, after:
-		if !s.reach(ctx, p.rv, futureWait) {
-			return 0, Future
+	case atLeast, exactly:
+		// If it does not come soon, the resource is quiet, and it will not come at all;
+		// or it is the future to upstream, too, which waits three seconds for it.
+		if s.reach(ctx, p.rv, patience) {
+			return p.rv, Hit
 		}
-		return p.rv, Hit
+		if p.need.patient {
+			if rv, ok := s.proveByFence(ctx); ok && rv >= p.rv {
+				return p.rv, Hit
+			}
+		}
+		return 0, Future
 	}
 	return 1, Hit
 }

@@ -114,14 +114,15 @@ func (g *gateway) metrics(ctx context.Context) (string, error) {
 // How the gateway tells what became of reads.
 var (
 	readsTotal     = regexp.MustCompile(`(?m)^asi_gateway_cache_reads_total\{reason="(\w+)",resource="([\w.]+)",verb="(\w+)"\} (\d+)$`)
+	outlinedTotal  = regexp.MustCompile(`(?m)^asi_gateway_cache_outlined_lists_total\{resource="[\w.]+"\} (\d+)$`)
 	coalescedTotal = regexp.MustCompile(`(?m)^asi_gateway_coalesced_reads_total (\d+)$`)
 )
 
 // tally is how many reads gateways had of each verb, by what became of them, and how
-// many lists they forwarded once for several.
+// many lists they answered by outlines, and forwarded once for several.
 type tally struct {
-	get, list, watch map[string]int
-	coalesced        int
+	get, list, watch    map[string]int
+	outlined, coalesced int
 }
 
 func count(t *testing.T, gateways []*gateway) *tally {
@@ -138,6 +139,9 @@ func count(t *testing.T, gateways []*gateway) *tally {
 		must(t, err)
 		for _, m := range readsTotal.FindAllStringSubmatch(text, -1) {
 			verbs[m[3]][m[1]] += number(m[4])
+		}
+		for _, m := range outlinedTotal.FindAllStringSubmatch(text, -1) {
+			c.outlined += number(m[1])
 		}
 		for _, m := range coalescedTotal.FindAllStringSubmatch(text, -1) {
 			c.coalesced += number(m[1])

@@ -21,9 +21,9 @@ const caughtUpWithin = 30 * time.Second
 // verdict is what a run has found.
 type verdict struct {
 	registers, lists, gets, watches []error
-	// answered is how many strict reads were answered by the cache, watched how many
-	// watches.
-	answered, watched int
+	// answered is how many strict reads were answered by the cache, outlined how many
+	// of them by an outline, watched how many watches.
+	answered, outlined, watched int
 }
 
 // violations are all of them.
@@ -170,8 +170,9 @@ func (e *env) report(t *testing.T, v *verdict, watchers []*watcher, struck map[s
 	t.Logf("faults: %v", struck)
 	c := count(t, e.gateways)
 	// Pages behind the first show a state of before.
+	v.outlined = c.outlined
 	v.answered, v.watched = c.get["Hit"]+max(0, c.list["Hit"]-r.pages), c.watch["Hit"]
-	t.Logf("by the gateways: get %v, list %v (%d of them pages behind the first, %d forwarded with others), watch %v", c.get, c.list, r.pages, c.coalesced, c.watch)
+	t.Logf("by the gateways: get %v, list %v (%d of them pages behind the first, %d by outlines, %d forwarded with others), watch %v", c.get, c.list, r.pages, c.outlined, c.coalesced, c.watch)
 	begun, restarted, events, bookmarks, ends := 0, 0, 0, 0, map[string]int{}
 	for _, w := range watchers {
 		begun, restarted = begun+w.begun, restarted+w.restarted

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,10 @@ func (e *env) overwrite(ctx context.Context, c *client) {
 	}
 }
 
+// ballast makes lists of nodes so large that their outlines are asked for: nodes are
+// quiet beside everything else.
+var ballast = strings.Repeat("ballast ", 1024)
+
 // life is how many objects of a churner there are at a time.
 const life = 10
 
@@ -177,6 +182,7 @@ func (e *env) churned(c *client, resource string, i, step int) storable {
 	name, color := fmt.Sprintf("%s-%s-%d", e.namespaces[0], c.name, i), (i+step)%2
 	m := metav1.ObjectMeta{Name: name, Labels: map[string]string{"color": colors[color]}, Annotations: map[string]string{"step": fmt.Sprint(step)}}
 	if resource == nodes {
+		m.Annotations["ballast"] = ballast
 		return &corev1.Node{ObjectMeta: m, Spec: corev1.NodeSpec{Unschedulable: color == 0}}
 	}
 	m.Namespace = e.namespaces[i%2]

@@ -41,6 +41,8 @@ type Hub struct {
 	since    uint64
 	// epoch counts the times that everything was replaced.
 	epoch uint64
+	// highest is the highest resource version that was ever reached.
+	highest uint64
 	// waiting are who waits for a resource version.
 	waiting []waiter
 	// over is why there are no watchers any more.
@@ -100,7 +102,7 @@ func (h *Hub) Apply(t wire.EventType, o *store.Object) error {
 	}
 	h.remember(e)
 	h.watchers.interested(e, func(w *Watcher) {
-		if w.marked == e.sequence {
+		if w.marked == e.sequence || e.ResourceVersion <= w.after {
 			return
 		}
 		w.marked = e.sequence
@@ -186,16 +188,19 @@ type Options struct {
 	Deadline time.Time
 }
 
-// WatchFrom begins a watch after the resource version. Errors are ErrExpired, also
-// for one that the state has not come to: if it had (see Reached), everything was
-// dropped meanwhile.
+// WatchFrom begins a watch after the resource version. One that the state has not
+// come to yet is no error, as it is none to kube-apiserver: nothing is told until it
+// has. Errors are ErrExpired, also for a version that the state had come to before
+// everything was dropped.
 func (h *Hub) WatchFrom(rv uint64, o Options, now time.Time) (*Watcher, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if rv < h.since || rv > h.store.Snapshot().ResourceVersion() {
+	state := h.store.Snapshot().ResourceVersion()
+	if rv < h.since || state == 0 || (rv > state && rv <= h.highest) {
 		return nil, ErrExpired
 	}
 	w := h.add(o, now)
+	w.after = rv
 	n := h.sequence - h.first
 	// The first event of a higher version.
 	i := sort.Search(int(n), func(i int) bool { return h.event(i).ResourceVersion > rv })
@@ -257,7 +262,7 @@ func (h *Hub) Tick(now time.Time) {
 			over = append(over, w)
 			return
 		}
-		if w.bookmarks && now.Unix() >= w.nextBookmark {
+		if w.bookmarks && now.Unix() >= w.nextBookmark && rv >= w.after {
 			w.nextBookmark = h.bookmarkAfter(w, now)
 			if !w.push(Item{ResourceVersion: rv}) {
 				over = append(over, w)
@@ -314,6 +319,7 @@ func (h *Hub) Forget(reached <-chan struct{}) {
 
 // reached wakes who waits for what has been reached.
 func (h *Hub) reached(rv uint64) {
+	h.highest = max(h.highest, rv)
 	kept := h.waiting[:0]
 	for _, w := range h.waiting {
 		if w.rv <= rv {

@@ -41,6 +41,8 @@ type Watcher struct {
 	selection *selection.Selection
 	bookmarks bool
 	deadline  time.Time
+	// after is where it begins: it is told of nothing up to there.
+	after uint64
 	// index and values are where the hub has it listed.
 	index  key
 	values []string

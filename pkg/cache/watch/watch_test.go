@@ -265,6 +265,29 @@ func TestNoWatchBeginsInAnotherHistory(t *testing.T) {
 	}
 }
 
+// TestWatchFromTheFuture is about the watch behind a list that an apiserver has
+// answered, whose resource version is ahead of that of a quiet resource.
+func TestWatchFromTheFuture(t *testing.T) {
+	h := newHub(4)
+	h.random = func() float64 { return 0 }
+	h.Reset(10, slices.Values([]*store.Object(nil)))
+	w, err := h.WatchFrom(15, Options{Selection: selected(t, "", "", ""), Bookmarks: true, Deadline: now.Add(time.Hour)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rv := range []uint64{11, 15} {
+		apply(t, h, wire.Added, pod("a", fmt.Sprint(rv), rv, ""))
+		// A bookmark that is due takes nobody back.
+		h.Tick(now.Add(time.Duration(rv) * time.Minute))
+	}
+	apply(t, h, wire.Added, pod("a", "16", 16, ""))
+	h.Tick(now.Add(20 * time.Minute))
+	want := []string{"BOOKMARK 15", "ADDED a/16 16", "BOOKMARK 16"}
+	if got, err := drain(w); err != nil || !slices.Equal(got, want) {
+		t.Errorf("saw %q, %v; want %q", got, err, want)
+	}
+}
+
 func TestAGapEndsEveryWatch(t *testing.T) {
 	h := newHub(4)
 	h.Reset(10, slices.Values([]*store.Object(nil)))

@@ -1,0 +1,190 @@
+package cache
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
+	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+)
+
+const (
+	// outlineAbove is the size of a list above which its outline costs an apiserver
+	// less, in bytes.
+	outlineAbove = 32 << 10
+	// outlineTimeout bounds the reading of one; who waits is forwarded then.
+	outlineTimeout = 10 * time.Second
+	// outlineAccept asks for metadata alone. There it is protobuf for custom
+	// resources, too.
+	outlineAccept = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+)
+
+// outlineKind is what the objects of an outline are.
+var outlineKind = of("meta.k8s.io", "v1", "PartialObjectMetadata")
+
+// outline is what upstream has told of a list besides the objects themselves: which
+// they are, and at what resource versions. An object is the same wherever its UID
+// and resource version are, so a state that has them all has the list, although it
+// is not known to have everything else: the resource is quiet, and where others are
+// written no probe can show that it is. To find and encode the objects is most of
+// what a list costs an apiserver; to name them is little.
+type outline struct {
+	rv   uint64
+	meta wire.ListMeta
+	// objects are in the order of the list, newest is the highest of their versions.
+	objects []outlined
+	newest  uint64
+}
+
+type outlined struct {
+	key, uid string
+	rv       uint64
+}
+
+// outlines asks for the outlines of lists, for all who want the same one.
+type outlines struct {
+	mu     sync.Mutex
+	asking map[outlineKey]*sharedOutline
+}
+
+// outlineKey is what an outline is of: a collection and a query.
+type outlineKey struct{ path, query string }
+
+type sharedOutline struct {
+	together[*outline]
+	members int
+}
+
+// outline returns one that was asked for after the call.
+func (s *stream) outline(ctx context.Context, key outlineKey) (told[*outline], error) {
+	all := &s.outlines
+	all.mu.Lock()
+	shared := all.asking[key]
+	if shared == nil {
+		shared = &sharedOutline{}
+		shared.ask = func() (*outline, error) { return s.asker.outline(key) }
+		shared.clock = s.clock
+		if all.asking == nil {
+			all.asking = map[outlineKey]*sharedOutline{}
+		}
+		all.asking[key] = shared
+	}
+	shared.members++
+	all.mu.Unlock()
+	defer func() {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		if shared.members--; shared.members == 0 {
+			delete(all.asking, key)
+		}
+	}()
+	return shared.now(ctx, false)
+}
+
+// outline asks upstream for one.
+func (a *asker) outline(key outlineKey) (*outline, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), outlineTimeout)
+	defer cancel()
+	body, err := a.get(ctx, outlineAccept, key.path, key.query)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	o := &outline{}
+	o.meta, err = wire.ReadList(body, &outlineKind, wire.Protobuf, maxObject, func(_ []byte, meta *wire.Meta) error {
+		name := meta.Name
+		if meta.Namespace != "" {
+			name = store.Key(meta.Namespace, name)
+		}
+		o.objects = append(o.objects, outlined{name, meta.UID, meta.ResourceVersion})
+		o.newest = max(o.newest, meta.ResourceVersion)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.rv, err = strconv.ParseUint(o.meta.ResourceVersion, 10, 64)
+	return o, err
+}
+
+// of finds the objects in a state; false if they are not all there as they were.
+func (o *outline) of(snapshot *store.Snapshot) (objects []*store.Object, ok bool) {
+	objects = make([]*store.Object, len(o.objects))
+	for i, want := range o.objects {
+		found := snapshot.Get(want.key)
+		if found == nil || found.ResourceVersion != want.rv || found.UID != want.uid {
+			return nil, false
+		}
+		objects[i] = found
+	}
+	return objects, true
+}
+
+// prepareOutlined answers a list of the newest state where the state cannot be
+// proved to be that: upstream tells what is in the list, the state has it.
+func (a *Answer) prepareOutlined(ctx context.Context) (*Answer, Reason) {
+	s := a.stream
+	if s.disconnected.Load() != 0 || !a.worthOutline() {
+		return nil, Strict
+	}
+	before := s.hub.Snapshot().ResourceVersion()
+	asked, err := s.outline(ctx, a.outlineKey())
+	if err != nil {
+		return nil, Strict
+	}
+	o := asked.value
+	if o.rv < before {
+		s.restart(restored(o.rv, before))
+		return nil, Strict
+	}
+	if !s.reach(ctx, o.newest, patience) {
+		return nil, Strict
+	}
+	snapshot := s.hub.Snapshot()
+	if snapshot.ResourceVersion() >= o.rv {
+		s.helped(told[uint64]{asked.at, o.rv})
+		a.prepareList(snapshot)
+		return a, Hit
+	}
+	objects, ok := o.of(snapshot)
+	if !ok {
+		return nil, Strict
+	}
+	a.outlined = true
+	s.learned.note(a.selection, snapshot)
+	p := &page{meta: o.meta, objects: objects}
+	p.visit = p.visitObjects
+	f := a.format()
+	for _, object := range objects {
+		p.size += int64(f.ItemSize(f.Part(&object.Meta, object.Body.Size())))
+	}
+	a.preparePage(p)
+	return a, Hit
+}
+
+// worthOutline tells whether the list is large, by what is known of it.
+func (a *Answer) worthOutline() bool {
+	size := 0
+	a.selection.Range(a.stream.hub.Snapshot(), "", func(o *store.Object) bool {
+		size += o.Body.Size()
+		return size <= outlineAbove
+	})
+	return size > outlineAbove
+}
+
+// outlineKey is what upstream is asked for, in the one spelling of it.
+func (a *Answer) outlineKey() outlineKey {
+	query := url.Values{}
+	for name, value := range map[string]string{"labelSelector": a.query.labelSelector, "fieldSelector": a.query.fieldSelector} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if a.point.limit > 0 {
+		query.Set("limit", strconv.FormatInt(a.point.limit, 10))
+	}
+	return outlineKey{a.stream.asker.resource.path(a.selection.Namespace(), ""), query.Encode()}
+}
