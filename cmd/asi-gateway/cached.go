@@ -75,6 +75,9 @@ func (p *policies) cachedInFiles(o *v1alpha1.CachedResource) bool {
 
 // compareCached warns of what the flag names and no object does.
 func (p *policies) compareCached(ctx context.Context) error {
+	if !p.options.cacheNamed {
+		return nil
+	}
 	for _, o := range p.flaggedCached {
 		stored := &v1alpha1.CachedResource{ObjectMeta: metav1.ObjectMeta{Name: o.Name}}
 		found, err := p.policy.Read(ctx, stored)

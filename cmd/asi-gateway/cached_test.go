@@ -53,7 +53,7 @@ func FuzzResources(f *testing.F) {
 // TestResourcesOfTheFlagAreMadeOnce starts on one store with other flags each time.
 func TestResourcesOfTheFlagAreMadeOnce(t *testing.T) {
 	p, logs := newTestPolicies(t, &fixedRouter{})
-	p.options.defaultPolicies = false
+	p.options.defaultPolicies, p.options.cacheNamed = false, true
 	start := func(files []runtime.Object, names ...string) (warned string) {
 		t.Helper()
 		logs.TakeAll()
@@ -102,6 +102,10 @@ func TestResourcesOfTheFlagAreMadeOnce(t *testing.T) {
 	}
 	if warned := start(nil, "pods", "nodes"); warned != " --cache-resources pods" || there() != " nodes" {
 		t.Errorf("deleted by an operator: there are%s, warned%s", there(), warned)
+	}
+	p.options.cacheNamed = false
+	if warned := start(nil, "pods", "nodes"); warned != "" || there() != " nodes" {
+		t.Errorf("of the default, deleted by an operator: there are%s, warned%s", there(), warned)
 	}
 	file := &v1alpha1.CachedResource{ObjectMeta: metav1.ObjectMeta{Name: "of-file"}, Spec: v1alpha1.CachedResourceSpec{Resource: "services"}}
 	v1alpha1.SetDefaults_CachedResource(file)

@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
+	o.cacheNamed = flags.Changed("cache-resources")
 	if o.showVersion {
 		fmt.Fprintln(stdout, "asi-gateway", version)
 		return nil

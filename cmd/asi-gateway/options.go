@@ -17,6 +17,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
 )
 
 // maxGoawayChance is kube-apiserver's: beyond it clients do little but connect.
@@ -54,7 +56,9 @@ type options struct {
 	replicaName     string
 	nodeCount       int
 
-	cacheResources   []string
+	cacheResources []string
+	// cacheNamed tells that these were typed, and are not the default.
+	cacheNamed       bool
 	cacheMemoryLimit resource.QuantityValue
 	cacheCheckEvery  time.Duration
 
@@ -85,6 +89,7 @@ func newOptions() *options {
 		defaultPolicies: true,
 		replicaName:     replicaName(),
 
+		cacheResources:  cache.Usual(),
 		cacheCheckEvery: time.Hour,
 
 		tokenTTL:       10 * time.Second,
@@ -134,7 +139,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Lookup("replica-name").DefValue = ""
 	f.IntVar(&o.nodeCount, "node-count", o.nodeCount, "nodes that limits per node are computed with until nodes could be counted")
 
-	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,nodes,deployments.apps,widgets.v1.example.com: CachedResources that are made once; from then on the objects count (default: none)")
+	f.StringSliceVar(&o.cacheResources, "cache-resources", o.cacheResources, "`RESOURCES` that are answered from memory, like pods,nodes,deployments.apps,widgets.v1.example.com: CachedResources that are made once; from then on the objects count. An empty list caches nothing")
 
 	f.Var(&o.cacheMemoryLimit, "cache-memory-limit", "`BYTES` that cached objects may take, like 4Gi; a resource that does not fit is not cached. What answers need comes on top, about a quarter as much (default: no limit)")
 	f.DurationVar(&o.cacheCheckEvery, "cache-check-interval", o.cacheCheckEvery, "about how often what is cached is compared with a kube-apiserver, byte by byte; 0 never does. What differs is dropped, and counted in asi_gateway_cache_checks_total")

@@ -133,6 +133,15 @@ func ParseName(name string) (group, version, plural string, err error) {
 	return "", "", "", fmt.Errorf("%q cannot be cached; %s can, and custom resources by a name like widgets.v1.example.com", name, strings.Join(Known(), ", "))
 }
 
+// Usual are the names of the resources that are cached unless somebody says otherwise:
+// what every node and every controller reads. Secrets are cached only where they are
+// named, so that they are in no more memories than they must be.
+func Usual() []string {
+	return []string{
+		"pods", "nodes", "services", "endpointslices.discovery.k8s.io", "configmaps", "namespaces", "persistentvolumes", "persistentvolumeclaims",
+	}
+}
+
 // Known are the names of Kubernetes' own resources that can be cached.
 func Known() (names []string) {
 	for _, r := range builtin {

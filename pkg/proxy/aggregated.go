@@ -37,7 +37,7 @@ func WithAggregatedAPI(next, api http.Handler, proxies frontProxies, flights *fl
 // serveOwn has the own API answer a request of a user; nil if it came without
 // credentials.
 func serveOwn(w http.ResponseWriter, r *http.Request, api http.Handler, as user.Info, flights *flights) {
-	ctx, flight := flights.depart(r.Context(), w, request.From(r.Context()).LongRunning)
+	ctx, flight := flights.depart(r, w, request.From(r.Context()).LongRunning)
 	defer flights.arrive(flight)
 	if as != nil {
 		ctx = apirequest.WithUser(ctx, as)

@@ -44,7 +44,7 @@ func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *
 			}
 			return
 		}
-		ctx, flight := flights.depart(r.Context(), w, a.LongRunning)
+		ctx, flight := flights.depart(r, w, a.LongRunning)
 		defer flights.arrive(flight)
 		ownHeaders(w.Header(), r)
 		for name, values := range answer.Header {
@@ -54,8 +54,7 @@ func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *
 		if a.LongRunning && a.Admission != nil {
 			a.Admission.Opened()
 		}
-		client := &clientWriter{w: w, flight: flight}
-		err := answer.WriteTo(ctx, client, client.flush)
+		err := answer.WriteTo(ctx, &clientWriter{w, flight}, flight.flush)
 		if err != nil && !errors.Is(context.Cause(ctx), errDraining) {
 			// Nobody must take the part for the whole.
 			panic(http.ErrAbortHandler)
@@ -71,20 +70,10 @@ func writes(verb string) bool {
 	return false
 }
 
-// clientWriter writes to a client, and lets the sweeper see for how long.
+// clientWriter writes an answer to a client.
 type clientWriter struct {
 	w      io.Writer
 	flight *flight
 }
 
-func (c *clientWriter) Write(b []byte) (int, error) {
-	c.flight.begin()
-	defer c.flight.done()
-	return c.w.Write(b)
-}
-
-func (c *clientWriter) flush() error {
-	c.flight.begin()
-	defer c.flight.done()
-	return c.flight.client.Flush()
-}
+func (c *clientWriter) Write(b []byte) (int, error) { return c.flight.writeTo(c.w, b) }

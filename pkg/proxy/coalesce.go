@@ -100,7 +100,7 @@ func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Han
 	}
 	if answer := c.join(key, r); answer != nil {
 		c.shared.Inc()
-		_, flight := c.flights.depart(r.Context(), w, false)
+		_, flight := c.flights.depart(r, w, false)
 		defer c.flights.arrive(flight)
 		ownHeaders(w.Header(), r)
 		for name, values := range answer.header {
@@ -108,7 +108,7 @@ func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Han
 		}
 		w.WriteHeader(http.StatusOK)
 		// It fails if the client is gone, and there is nobody to tell.
-		_, _ = (&clientWriter{w: w, flight: flight}).Write(answer.body)
+		_, _ = flight.writeTo(w, answer.body)
 		return
 	}
 	begun := c.depart(key)

@@ -41,10 +41,10 @@ func (f *forwarder) copyResponse(ctx context.Context, w http.ResponseWriter, a *
 		if a.Admission != nil {
 			a.Admission.Opened()
 		}
-		err = f.copyStream(w, response, flight)
+		err = copyStream(w, response, flight)
 	} else {
 		buffer := bulkBuffers.Get().(*[bulkBufferBytes]byte)
-		err = f.copyBody(w, response.Body, buffer[:], flight)
+		err = copyBody(w, response.Body, buffer[:], flight)
 		bulkBuffers.Put(buffer)
 	}
 	if err != nil {
@@ -85,12 +85,12 @@ type clientError struct{ error }
 
 func (e clientError) Unwrap() error { return e.error }
 
-func (f *forwarder) copyBody(w http.ResponseWriter, body io.Reader, buffer []byte, flight *flight) error {
+func copyBody(w http.ResponseWriter, body io.Reader, buffer []byte, flight *flight) error {
 	for {
 		n, err := body.Read(buffer)
 		if n > 0 {
-			if err := f.writeTo(w, buffer[:n], flight, false); err != nil {
-				return err
+			if _, err := flight.writeTo(w, buffer[:n]); err != nil {
+				return clientError{err}
 			}
 		}
 		if err != nil {
@@ -101,9 +101,9 @@ func (f *forwarder) copyBody(w http.ResponseWriter, body io.Reader, buffer []byt
 
 // copyStream waits for events with a small buffer; a read that fills it is
 // followed by ones into a large buffer, until the stream is quiet again.
-func (f *forwarder) copyStream(w http.ResponseWriter, response *http.Response, flight *flight) error {
-	if err := f.writeTo(w, nil, flight, true); err != nil {
-		return err
+func copyStream(w http.ResponseWriter, response *http.Response, flight *flight) error {
+	if err := flight.flush(); err != nil {
+		return clientError{err}
 	}
 	idle := idleBuffers.Get().(*[idleBufferBytes]byte)
 	defer idleBuffers.Put(idle)
@@ -114,8 +114,11 @@ func (f *forwarder) copyStream(w http.ResponseWriter, response *http.Response, f
 		n, err := response.Body.Read(buffer)
 		if n > 0 {
 			flight.midEvent.Store(events.scan(buffer[:n]))
-			if err := f.writeTo(w, buffer[:n], flight, true); err != nil {
-				return err
+			if _, err := flight.writeTo(w, buffer[:n]); err != nil {
+				return clientError{err}
+			}
+			if err := flight.flush(); err != nil {
+				return clientError{err}
 			}
 		}
 		if err != nil {
@@ -133,23 +136,6 @@ func (f *forwarder) copyStream(w http.ResponseWriter, response *http.Response, f
 			bulk, buffer = nil, idle[:]
 		}
 	}
-}
-
-// writeTo writes to the client, and lets the sweeper see for how long.
-func (f *forwarder) writeTo(w http.ResponseWriter, b []byte, flight *flight, flush bool) error {
-	flight.begin()
-	defer flight.done()
-	if len(b) > 0 {
-		if _, err := w.Write(b); err != nil {
-			return clientError{err}
-		}
-	}
-	if flush {
-		if err := flight.client.Flush(); err != nil {
-			return clientError{err}
-		}
-	}
-	return nil
 }
 
 func ignoreEOF(err error) error {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -27,6 +28,10 @@ type flight struct {
 	longRunning bool
 	cancel      context.CancelCauseFunc
 	client      *http.ResponseController
+	// conn is the client's connection if it can be corked, written how much of the
+	// answer has been written, in bytes.
+	conn    *corkedConn
+	written int64
 
 	// writing is when the write now under way to the client began, in Unix ns;
 	// 0 between writes.
@@ -66,10 +71,10 @@ func newFlights(state *drainState, clock clock.WithTicker, deadline, stall time.
 }
 
 // depart enters a request and returns the context it must work under.
-func (f *flights) depart(ctx context.Context, w http.ResponseWriter, longRunning bool) (context.Context, *flight) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (f *flights) depart(r *http.Request, w http.ResponseWriter, longRunning bool) (context.Context, *flight) {
+	ctx, cancel := context.WithCancelCause(r.Context())
 	shard := &f.shards[f.next.Add(1)%uint32(len(f.shards))]
-	fl := &flight{start: f.clock.Now(), longRunning: longRunning, cancel: cancel, client: http.NewResponseController(w), shard: shard}
+	fl := &flight{start: f.clock.Now(), longRunning: longRunning, cancel: cancel, client: http.NewResponseController(w), conn: corkOf(r), shard: shard}
 	f.counter(longRunning).Add(1)
 	shard.mu.Lock()
 	shard.members[fl] = struct{}{}
@@ -203,5 +208,36 @@ const drainSteps = 100
 // begin and done stand around a write to the client.
 func (fl *flight) begin() { fl.writing.Store(time.Now().UnixNano()) }
 func (fl *flight) done()  { fl.writing.Store(0) }
+
+// writeTo writes a part of the answer, and lets the sweeper see for how long.
+func (fl *flight) writeTo(w io.Writer, b []byte) (n int, err error) {
+	fl.begin()
+	defer fl.done()
+	switch {
+	case !fl.longRunning:
+		fl.conn.begin()
+		n, err = w.Write(b)
+		if fl.written += int64(n); fl.written <= withEnd {
+			// The header, and the body with the end.
+			fl.conn.end(2)
+		} else {
+			fl.conn.end(1)
+		}
+	case len(b) >= corkEnough:
+		fl.conn.begin()
+		n, err = w.Write(b)
+		fl.conn.end(0)
+	default:
+		n, err = w.Write(b)
+	}
+	return n, err
+}
+
+// flush sends what was written on its way.
+func (fl *flight) flush() error {
+	fl.begin()
+	defer fl.done()
+	return fl.client.Flush()
+}
 
 func (fl *flight) end() { fl.cancel(errDraining) }

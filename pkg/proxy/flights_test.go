@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
@@ -30,7 +29,7 @@ func newTestFlights() (*flights, *clocktesting.FakeClock) {
 
 func board(t *testing.T, f *flights, longRunning bool) (context.Context, *flight, *deadlineRecorder) {
 	w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
-	ctx, fl := f.depart(t.Context(), w, longRunning)
+	ctx, fl := f.depart(httptest.NewRequest("GET", "/", nil).WithContext(t.Context()), w, longRunning)
 	t.Cleanup(func() { f.arrive(fl) })
 	return ctx, fl, w
 }
@@ -75,7 +74,7 @@ func TestClientThatStopsReadingIsCutOff(t *testing.T) {
 func TestArrivedRequestIsLeftAlone(t *testing.T) {
 	f, clock := newTestFlights()
 	w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
-	_, fl := f.depart(t.Context(), w, true)
+	_, fl := f.depart(httptest.NewRequest("GET", "/", nil), w, true)
 	fl.writing.Store(clock.Now().UnixNano())
 	f.arrive(fl)
 	f.sweep(clock.Now().Add(time.Hour))
@@ -172,11 +171,11 @@ func waitFor(t *testing.T, condition func() bool) {
 
 func BenchmarkFlight(b *testing.B) {
 	f, _ := newTestFlights()
-	w := httptest.NewRecorder()
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			_, fl := f.depart(context.Background(), http.ResponseWriter(w), false)
+			_, fl := f.depart(r, w, false)
 			f.arrive(fl)
 		}
 	})

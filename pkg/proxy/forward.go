@@ -48,7 +48,7 @@ type forwarder struct {
 
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := request.From(r.Context())
-	ctx, flight := f.flights.depart(r.Context(), w, a.LongRunning)
+	ctx, flight := f.flights.depart(r, w, a.LongRunning)
 	defer f.flights.arrive(flight)
 
 	as := routing.Asserting

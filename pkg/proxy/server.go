@@ -136,6 +136,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if trusted := s.options.ProxyProtocolFrom; len(trusted) > 0 {
 		listener = &proxyListener{Listener: listener, trusted: trusted, patience: proxyHeaderTimeout, log: s.sampled}
 	}
+	listener = corkListener{listener, corkFor, s.options.StallTimeout}
 	server := &http.Server{
 		Handler:           s.chain(),
 		TLSConfig:         s.options.TLS,
@@ -143,7 +144,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       clientIdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          quietLog(s.options.Log),
-		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return auth.WithSession(ctx) },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return withCork(auth.WithSession(ctx), conn)
+		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:      maxStreams,
 			MaxReceiveBufferPerStream: uploadWindow,

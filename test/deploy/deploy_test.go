@@ -4,6 +4,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/pkg/cache"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
@@ -48,15 +50,12 @@ func TestMain(m *testing.M) {
 }
 
 // TestShippedRightsSuffice runs gateways whose own credential has the rights of
-// deploy/rbac.yaml and no others, with the client CA found in the cluster.
+// deploy/rbac.yaml and deploy/cache.yaml, and no others, with the client CA found in
+// the cluster, and what is cached by default.
 func TestShippedRightsSuffice(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	for _, file := range []string{"rbac.yaml", "flowcontrol.yaml"} {
-		if out, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join("..", "..", "deploy", file)).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", file, err, out)
-		}
-	}
+	apply(ctx, t, "rbac.yaml", "flowcontrol.yaml", "cache.yaml")
 	kubeconfig := credential(t, "asi-gateway", "asi-gateway")
 	admin, err := kubernetes.NewForConfig(c.RESTConfig(c.Process("main-0").URL()))
 	if err != nil {
@@ -68,10 +67,12 @@ func TestShippedRightsSuffice(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			// The last of two equal flags counts: an empty --client-ca-file has the
 			// gateway find the CA in the cluster.
-			g, err := fixture.AddGateway(ctx, c, binary, "gateway-"+string(mode), mode, "--kubeconfig", kubeconfig, "--client-ca-file", "")
+			g, err := fixture.AddGateway(ctx, c, binary, "gateway-"+string(mode), mode, "--kubeconfig", kubeconfig, "--client-ca-file", "",
+				"--cache-resources", strings.Join(cache.Usual(), ","))
 			if err != nil {
 				t.Fatal(err)
 			}
+			awaitCache(ctx, t, g)
 			t.Run("administrator by certificate", func(t *testing.T) {
 				client, err := kubernetes.NewForConfig(g.RESTConfig())
 				if err != nil {
@@ -114,19 +115,80 @@ func TestShippedRightsSuffice(t *testing.T) {
 	}
 }
 
+// apply creates what manifests of deploy describe.
+func apply(ctx context.Context, t *testing.T, files ...string) {
+	t.Helper()
+	for _, file := range files {
+		if out, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join("..", "..", "deploy", file)).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", file, err, out)
+		}
+	}
+}
+
+// awaitCache waits until all that is cached by default may be served.
+func awaitCache(ctx context.Context, t *testing.T, g *fixture.Gateway) {
+	t.Helper()
+	for {
+		text := metrics(ctx, t, g)
+		missing := ""
+		for _, resource := range cache.Usual() {
+			if !strings.Contains(text, `asi_gateway_cache_ready{encoding="protobuf",resource="`+resource+`"} 1`) {
+				missing = resource
+			}
+		}
+		if missing == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s is not cached", missing)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func metrics(ctx context.Context, t *testing.T, g *fixture.Gateway) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // TestDryRun has the gateway tell what would work, and what would not.
 func TestDryRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	dryRun := func() (string, error) {
-		gateway := exec.CommandContext(ctx, binary, "--dry-run", "--kubeconfig", c.AdminKubeconfig(),
-			"--main-servers", strings.Join(c.Servers(cluster.GroupMain), ","), "--data-dir", t.TempDir())
+	dryRun := func(kubeconfig string) (string, error) {
+		gateway := exec.CommandContext(ctx, binary, "--dry-run", "--kubeconfig", kubeconfig,
+			"--client-ca-file", c.CAFile(), "--main-servers", strings.Join(c.Servers(cluster.GroupMain), ","), "--data-dir", t.TempDir())
 		out, err := gateway.CombinedOutput()
 		return string(out), err
 	}
-	out, err := dryRun()
-	if err != nil || strings.Count(out, "ready\n") != 2 {
+	out, err := dryRun(c.AdminKubeconfig())
+	if err != nil || strings.Count(out, "ready\n") != 2 || strings.Count(out, "\ncache ") != len(cache.Usual()) || strings.Contains(out, "deploy/cache.yaml") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	apply(ctx, t, "rbac.yaml")
+	const withoutCache = "asi-gateway-without-cache"
+	bind := c.Kubectl(ctx, "", "create", "clusterrolebinding", withoutCache, "--clusterrole=asi-gateway", "--group="+withoutCache)
+	if out, err := bind.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// Nodes may be read for other reasons.
+	out, err = dryRun(credential(t, withoutCache, withoutCache))
+	if err != nil || strings.Count(out, "deploy/cache.yaml") != len(cache.Usual())-1 {
+		t.Errorf("without the rights that the cache needs: %v\n%s", err, out)
 	}
 	if err := c.Process("main-1").Kill(); err != nil {
 		t.Fatal(err)
@@ -136,7 +198,7 @@ func TestDryRun(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	out, err = dryRun()
+	out, err = dryRun(c.AdminKubeconfig())
 	if err == nil || !strings.Contains(out, "connection refused") || strings.Count(out, "ready\n") != 1 {
 		t.Errorf("with a dead server: %v\n%s", err, out)
 	}
