@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +20,10 @@ import (
 // writes at a time is held, below TLS, until it is all there (corkedConn.begin and end).
 
 const (
-	// corkFor is how long something is held: a handler that is in the middle of a write
-	// does not take that long, unless its client does not read.
-	corkFor = 500 * time.Microsecond
+	// corkFor is how long something is held at least before it is given up that more
+	// follows, and twice of it at most: a handler that is in the middle of a write does
+	// not take that long, unless its client does not read.
+	corkFor = 2 * time.Millisecond
 	// corkBuffer is how much is held at most, in bytes: 64 KiB of a body with what
 	// HTTP/2 and TLS put around. corkEnough is not held any longer.
 	corkBuffer = 66 << 10
@@ -34,9 +36,9 @@ const (
 // corkListener makes connections that can be corked.
 type corkListener struct {
 	net.Listener
-	// hold is how long something is held at most, stall bounds a write to a client that
-	// does not read.
-	hold, stall time.Duration
+	corks *corks
+	// stall bounds a write to a client that does not read.
+	stall time.Duration
 }
 
 // Accept implements net.Listener.
@@ -45,13 +47,49 @@ func (l corkListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corkedConn{Conn: conn, hold: l.hold, stall: l.stall}, nil
+	return &corkedConn{Conn: conn, corks: l.corks, stall: l.stall}, nil
+}
+
+// corks looks after connections that hold something. A timer for each of them would
+// cost as much as it saves: to set one wakes another thread.
+type corks struct {
+	hold time.Duration
+
+	mu      sync.Mutex
+	holding []*corkedConn
+	running bool
+}
+
+func (k *corks) watch(c *corkedConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.holding = append(k.holding, c)
+	if !k.running {
+		k.running = true
+		go k.run()
+	}
+}
+
+// run sweeps as long as there is something to look after.
+func (k *corks) run() {
+	ticker := time.NewTicker(k.hold)
+	defer ticker.Stop()
+	for range ticker.C {
+		k.mu.Lock()
+		if k.holding = slices.DeleteFunc(k.holding, (*corkedConn).settled); len(k.holding) == 0 {
+			k.running = false
+			k.mu.Unlock()
+			return
+		}
+		k.mu.Unlock()
+	}
 }
 
 // corkedConn is a connection, below TLS, whose writes can be held until others follow.
 type corkedConn struct {
 	net.Conn
-	hold, stall time.Duration
+	corks *corks
+	stall time.Duration
 
 	// writing is how many handlers are in the middle of a write; stuck tells that it
 	// was in vain to wait for one of them. Rest is how many pieces are to come of an
@@ -60,9 +98,10 @@ type corkedConn struct {
 	stuck   atomic.Bool
 	rest    atomic.Int32
 
-	mu    sync.Mutex
-	held  *corkedBytes
-	timer *time.Timer
+	mu   sync.Mutex
+	held *corkedBytes
+	// watched tells that corks has it, old that what is held was there at the last look.
+	watched, old bool
 	// err is why what was held could not be written.
 	err error
 
@@ -144,18 +183,35 @@ func (h *corkedBytes) add(b []byte) { h.n += copy(h.bytes[h.n:], b) }
 func (c *corkedConn) keep(b []byte) {
 	if c.held == nil {
 		c.held = corkedBuffers.Get().(*corkedBytes)
-		c.held.n = 0
-		if c.timer == nil {
-			c.timer = time.AfterFunc(c.hold, c.expire)
-		} else {
-			c.timer.Reset(c.hold)
+		c.held.n, c.old = 0, false
+		if !c.watched {
+			c.watched = true
+			c.corks.watch(c)
 		}
 	}
 	c.held.add(b)
 }
 
+// settled tells that the connection need not be looked after any more. What it holds
+// for the second time is written.
+func (c *corkedConn) settled() bool {
+	if !c.mu.TryLock() {
+		return false
+	}
+	defer c.mu.Unlock()
+	switch {
+	case c.held == nil:
+		c.watched = false
+		return true
+	case c.old:
+		// That can take as long as the client likes.
+		go c.expire()
+	}
+	c.old = true
+	return false
+}
+
 func (c *corkedConn) take() *corkedBytes {
-	c.timer.Stop()
 	held := c.held
 	c.held = nil
 	return held

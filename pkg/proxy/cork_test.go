@@ -54,6 +54,15 @@ func (s *sink) text() string {
 	return strings.Join(s.writes, "|")
 }
 
+// corked runs a test with a clock of its own, up to when nobody looks after
+// connections any more.
+func corked(t *testing.T, test func(*testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		test(t)
+		time.Sleep(4 * corkFor)
+	})
+}
+
 func mustWrite(t *testing.T, c net.Conn, text string) {
 	t.Helper()
 	if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
@@ -62,9 +71,9 @@ func mustWrite(t *testing.T, c net.Conn, text string) {
 }
 
 func TestAnAnswerIsOneWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	corked(t, func(t *testing.T) {
 		s := &sink{}
-		c := &corkedConn{Conn: s, hold: corkFor}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		mustWrite(t, c, "before")
 		c.begin()
 		mustWrite(t, c, "header ")
@@ -80,7 +89,6 @@ func TestAnAnswerIsOneWrite(t *testing.T) {
 		mustWrite(t, c, "header ")
 		mustWrite(t, c, "body with end")
 		mustWrite(t, c, "after")
-		time.Sleep(10 * corkFor)
 		if got, want := s.text(), "before|header body end|after|header body with end|after"; got != want {
 			t.Errorf("wrote %s, want %s", got, want)
 		}
@@ -88,9 +96,9 @@ func TestAnAnswerIsOneWrite(t *testing.T) {
 }
 
 func TestNothingIsHeldForLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	corked(t, func(t *testing.T) {
 		s := &sink{}
-		c := &corkedConn{Conn: s, hold: corkFor}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		for _, want := range []string{"header body|more", "header body|more|header body|more"} {
 			c.begin()
 			mustWrite(t, c, "header ")
@@ -99,7 +107,7 @@ func TestNothingIsHeldForLong(t *testing.T) {
 			if got := s.text(); strings.HasSuffix(got, "body") {
 				t.Error("not held")
 			}
-			time.Sleep(1)
+			time.Sleep(corkFor + 1)
 			synctest.Wait()
 			// Whose client does not read is not waited for again.
 			mustWrite(t, c, "more")
@@ -111,13 +119,36 @@ func TestNothingIsHeldForLong(t *testing.T) {
 	})
 }
 
-func TestAnAnswerDoesNotWaitForAnotherThatIsStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+// TestAConnectionThatIsInUseAllTheTimeIsNotTakenForOneThatIsStuck: what it holds is
+// never what it held at the last look.
+func TestAConnectionThatIsInUseAllTheTimeIsNotTakenForOneThatIsStuck(t *testing.T) {
+	corked(t, func(t *testing.T) {
 		s := &sink{}
-		c := &corkedConn{Conn: s, hold: corkFor}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
+		want := ""
+		for range 10 {
+			c.begin()
+			mustWrite(t, c, "header ")
+			time.Sleep(corkFor)
+			synctest.Wait()
+			mustWrite(t, c, "body ")
+			c.end(1)
+			mustWrite(t, c, "end")
+			want += "|header body end"
+		}
+		if got := s.text(); got != want[1:] {
+			t.Errorf("wrote %s", got)
+		}
+	})
+}
+
+func TestAnAnswerDoesNotWaitForAnotherThatIsStuck(t *testing.T) {
+	corked(t, func(t *testing.T) {
+		s := &sink{}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		c.begin()
 		mustWrite(t, c, "part of a list")
-		time.Sleep(corkFor)
+		time.Sleep(2 * corkFor)
 		synctest.Wait()
 		c.begin()
 		mustWrite(t, c, "header ")
@@ -131,9 +162,9 @@ func TestAnAnswerDoesNotWaitForAnotherThatIsStuck(t *testing.T) {
 }
 
 func TestMuchIsWrittenAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	corked(t, func(t *testing.T) {
 		s := &sink{}
-		c := &corkedConn{Conn: s, hold: corkFor}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		piece := strings.Repeat("x", corkEnough/2)
 		c.begin()
 		for range 6 {
@@ -158,9 +189,9 @@ func TestMuchIsWrittenAtOnce(t *testing.T) {
 }
 
 func TestCloseWritesWhatIsHeld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	corked(t, func(t *testing.T) {
 		s := &sink{}
-		c := &corkedConn{Conn: s, hold: corkFor}
+		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		c.begin()
 		mustWrite(t, c, "farewell")
 		if err := c.Close(); err != nil || s.text() != "farewell" || !s.closed {
@@ -175,13 +206,13 @@ func TestWhatCannotBeWrittenLaterIsTold(t *testing.T) {
 		"with what follows": func(*corkedConn) {},
 		"at the end":        func(c *corkedConn) { c.end(0) },
 		"by itself": func(*corkedConn) {
-			time.Sleep(corkFor)
+			time.Sleep(2 * corkFor)
 			synctest.Wait()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := &corkedConn{Conn: &sink{err: broken}, hold: corkFor}
+			corked(t, func(t *testing.T) {
+				c := &corkedConn{Conn: &sink{err: broken}, corks: &corks{hold: corkFor}}
 				c.begin()
 				mustWrite(t, c, "header")
 				release(c)
@@ -207,7 +238,7 @@ func TestClientThatDoesNotReadIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	conn, err := corkListener{listener, time.Minute, 100 * time.Millisecond}.Accept()
+	conn, err := corkListener{listener, &corks{hold: time.Minute}, 100 * time.Millisecond}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +290,7 @@ func corkServer(t testing.TB, body []byte, hold time.Duration) (server *httptest
 		fl := &flight{conn: corkOf(r)}
 		_, _ = fl.writeTo(w, body)
 	}))
-	server.Listener = corkListener{countingListener{server.Listener, writes}, hold, time.Minute}
+	server.Listener = corkListener{countingListener{server.Listener, writes}, &corks{hold: hold}, time.Minute}
 	server.EnableHTTP2 = true
 	server.Config.ConnContext = withCork
 	server.StartTLS()
@@ -326,7 +357,7 @@ func TestCorkedAnswersAreWhole(t *testing.T) {
 			}
 		}
 	}))
-	server.Listener = corkListener{server.Listener, corkFor, time.Minute}
+	server.Listener = corkListener{server.Listener, &corks{hold: corkFor}, time.Minute}
 	server.EnableHTTP2 = true
 	server.Config.ConnContext = withCork
 	server.StartTLS()

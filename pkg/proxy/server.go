@@ -136,7 +136,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if trusted := s.options.ProxyProtocolFrom; len(trusted) > 0 {
 		listener = &proxyListener{Listener: listener, trusted: trusted, patience: proxyHeaderTimeout, log: s.sampled}
 	}
-	listener = corkListener{listener, corkFor, s.options.StallTimeout}
+	listener = corkListener{listener, &corks{hold: corkFor}, s.options.StallTimeout}
 	server := &http.Server{
 		Handler:           s.chain(),
 		TLSConfig:         s.options.TLS,
