@@ -19,8 +19,8 @@ const (
 	// probeTimeout bounds a probe; who waits is forwarded then.
 	probeTimeout = 3 * time.Second
 	// probePace is how far apart probes are for watches that begin with the state:
-	// when all nodes start theirs, upstream is asked three times a second.
-	probePace = 300 * time.Millisecond
+	// when all nodes start theirs, upstream is asked twice a second.
+	probePace = 500 * time.Millisecond
 )
 
 // asker asks upstream about a resource, as the gateway itself.

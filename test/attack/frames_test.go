@@ -27,6 +27,9 @@ type h2attack struct {
 	want string
 	// through is what a gateway answers instead of want, if it is something else.
 	through string
+	// or is what it may be as well: the answer to the head, which the apiserver takes
+	// for one without a body, can come before the body is looked at.
+	or string
 }
 
 func without(name string) field { return field{"", name} }
@@ -95,7 +98,7 @@ var h2attacks = []h2attack{
 	{name: "two authorities", fields: []field{{":authority", "x"}, {":authority", "y"}}, malformedHead: true, want: malformed},
 	{name: "length below the body", behind: []field{{"content-length", "5"}}, want: malformed},
 	{name: "length above the body", behind: []field{{"content-length", "5000"}}, want: "500"},
-	{name: "length of no sense", behind: []field{{"content-length", "0x5"}}, want: malformed},
+	{name: "length of no sense", behind: []field{{"content-length", "0x5"}}, want: malformed, or: "400"},
 	{name: "two lengths", behind: []field{{"content-length", strconv.Itoa(len(selfReview))}, {"content-length", "5"}}, want: "201"},
 	{name: "trailers", trailers: []field{{"x-remote-user", "kubernetes-admin"}, {"x-remote-group", "system:masters"}, {"impersonate-user", "kubernetes-admin"}, {"authorization", "Bearer " + secretMark + "-h2"}}, want: "201"},
 	{name: "announced trailers", behind: []field{{"trailer", "x-remote-user, x-remote-group"}}, trailers: []field{{"x-remote-user", "kubernetes-admin"}, {"x-remote-group", "system:masters"}}, want: "201"},
@@ -173,7 +176,7 @@ func TestFramesOfHTTP2(t *testing.T) {
 					want = a.through
 				}
 				// The body that follows a refused head is a connection error.
-				if got.String() != want && !(a.through != "" && side == s.direct && got.ended == broken) {
+				if got.String() != want && got.String() != a.or && !(a.through != "" && side == s.direct && got.ended == broken) {
 					t.Errorf("%s: %s, %.300s; want %s", side.name, got, got.body, want)
 					continue
 				}
