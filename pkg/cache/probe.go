@@ -18,8 +18,8 @@ const (
 	probeName = "asi-gateway-probe-of-nothing"
 	// probeTimeout bounds a probe; who waits is forwarded then.
 	probeTimeout = 3 * time.Second
-	// probePace is how far apart probes are for watches that begin with the state:
-	// when all nodes start theirs, upstream is asked twice a second.
+	// probePace is how far apart probes are for watches that begin with the state, and
+	// fences: when all nodes start theirs, upstream is asked twice a second.
 	probePace = 500 * time.Millisecond
 )
 

@@ -249,6 +249,36 @@ func TestAFenceShowsThatNothingIsMissing(t *testing.T) {
 	}
 }
 
+// TestAfterAFenceAProbeIsTriedAgain: on a quiet resource of a quiet cluster fences are
+// over at once, and each would be two requests.
+func TestAfterAFenceAProbeIsTriedAgain(t *testing.T) {
+	d := &distant{at: 50, sees: []string{bookmarkAt(50)}}
+	s, clock := followed(t, d, 10)
+	s.proofs.misses.Store(despair)
+	for range 3 {
+		clock.Step(time.Minute)
+		if rv, ok := proved(t, s, clock, need{since: clock.Now(), patient: true}); !ok || rv != 50 {
+			t.Fatalf("proved %d, %t", rv, ok)
+		}
+	}
+	if probes, watches := d.counts(); probes != 3 || watches != 1 {
+		t.Errorf("%d probes, %d fences", probes, watches)
+	}
+	// What a fence has shown holds for all reads from before.
+	s.proofs.misses.Store(despair)
+	before := clock.Now()
+	clock.Step(time.Second)
+	if _, ok := s.proveByFence(t.Context()); !ok {
+		t.Fatal("no fence")
+	}
+	if rv, ok := proved(t, s, clock, need{since: before}); !ok || rv != 50 {
+		t.Errorf("proved %d, %t", rv, ok)
+	}
+	if probes, watches := d.counts(); probes != 4 || watches != 2 {
+		t.Errorf("%d probes, %d fences", probes, watches)
+	}
+}
+
 // TestAFenceSaysNothingOfAStateThatWasReplaced: what it has seen is of another
 // history.
 func TestAFenceSaysNothingOfAStateThatWasReplaced(t *testing.T) {

@@ -63,7 +63,7 @@ func newStream(r *Resource, keep *settings, encoding wire.Encoding, ask *asker, 
 		hub: watch.NewHub(watch.NewFormats(&r.Kind, encoding), keep.history, keep.indexes(r)...),
 	}
 	s.probe = &together[uint64]{ask: ask.probe, clock: clock, pace: probePace}
-	s.fence = &together[uint64]{ask: s.raiseFence, clock: clock}
+	s.fence = &together[uint64]{ask: s.raiseFence, clock: clock, pace: probePace}
 	s.learned = newLearned(s.hub)
 	s.disconnected.Store(clock.Now().UnixNano())
 	return s
