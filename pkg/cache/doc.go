@@ -28,7 +28,7 @@
 // that nothing is missing (fence.go). The latter takes a second, so it is for watches
 // that begin with the state, for huge lists, and for storms. Of other lists upstream
 // tells the outline, which objects they hold at which versions, and the state the
-// objects (outline.go): to encode these is most of what a list costs an apiserver.
+// objects (outline.go): to encode these is most of what a long list costs an apiserver.
 // Small ones and single objects are forwarded, the same lists together, and have a
 // fence raised for those to come (lift.go).
 // Many reads share a proof, none is older than the read (together.go). Clients of a

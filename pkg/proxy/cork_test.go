@@ -59,7 +59,7 @@ func (s *sink) text() string {
 func corked(t *testing.T, test func(*testing.T)) {
 	synctest.Test(t, func(t *testing.T) {
 		test(t)
-		time.Sleep(4 * corkFor)
+		<-time.After(4 * corkFor)
 	})
 }
 
@@ -102,12 +102,12 @@ func TestNothingIsHeldForLong(t *testing.T) {
 		for _, want := range []string{"header body|more", "header body|more|header body|more"} {
 			c.begin()
 			mustWrite(t, c, "header ")
-			time.Sleep(corkFor - 1)
+			<-time.After(corkFor - 1)
 			mustWrite(t, c, "body")
 			if got := s.text(); strings.HasSuffix(got, "body") {
 				t.Error("not held")
 			}
-			time.Sleep(corkFor + 1)
+			<-time.After(corkFor + 1)
 			synctest.Wait()
 			// Whose client does not read is not waited for again.
 			mustWrite(t, c, "more")
@@ -129,7 +129,7 @@ func TestAConnectionThatIsInUseAllTheTimeIsNotTakenForOneThatIsStuck(t *testing.
 		for range 10 {
 			c.begin()
 			mustWrite(t, c, "header ")
-			time.Sleep(corkFor)
+			<-time.After(corkFor)
 			synctest.Wait()
 			mustWrite(t, c, "body ")
 			c.end(1)
@@ -148,7 +148,7 @@ func TestAnAnswerDoesNotWaitForAnotherThatIsStuck(t *testing.T) {
 		c := &corkedConn{Conn: s, corks: &corks{hold: corkFor}}
 		c.begin()
 		mustWrite(t, c, "part of a list")
-		time.Sleep(2 * corkFor)
+		<-time.After(2 * corkFor)
 		synctest.Wait()
 		c.begin()
 		mustWrite(t, c, "header ")
@@ -206,7 +206,7 @@ func TestWhatCannotBeWrittenLaterIsTold(t *testing.T) {
 		"with what follows": func(*corkedConn) {},
 		"at the end":        func(c *corkedConn) { c.end(0) },
 		"by itself": func(*corkedConn) {
-			time.Sleep(2 * corkFor)
+			<-time.After(2 * corkFor)
 			synctest.Wait()
 		},
 	} {
