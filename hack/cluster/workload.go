@@ -33,7 +33,12 @@ func (c *Cluster) CreateSample(ctx context.Context, replicas int32) error {
 	if err := createSample(ctx, client, replicas); err != nil {
 		return fmt.Errorf("create the sample workload: %w", err)
 	}
-	return c.WaitDeployment(ctx, SampleNamespace, SampleName, replicas)
+	// One from before may have been scaled since.
+	deployment, err := client.AppsV1().Deployments(SampleNamespace).Get(ctx, SampleName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("get the sample workload: %w", err)
+	}
+	return c.WaitDeployment(ctx, SampleNamespace, SampleName, *deployment.Spec.Replicas)
 }
 
 func createSample(ctx context.Context, client kubernetes.Interface, replicas int32) error {

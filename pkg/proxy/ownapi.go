@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
@@ -43,6 +44,8 @@ func WithOwnAPI(next, api http.Handler, flights *flights) http.Handler {
 	})
 }
 
+var _ responsewriter.CloseNotifierFlusher = flusher{}
+
 // flusher is what k8s.io/apiserver wants of a writer for watches.
 type flusher struct{ http.ResponseWriter }
 
@@ -51,3 +54,7 @@ func (w flusher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // Flush implements http.Flusher. An error means that the client is gone, which
 // the next write tells as well.
 func (w flusher) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// CloseNotify implements http.CloseNotifier, without which k8s.io/apiserver does not
+// look for Flush; nobody asks it.
+func (w flusher) CloseNotify() <-chan bool { return nil }
