@@ -16,7 +16,7 @@ import (
 // records; and an empty frame that says that this was all. Each is a system call and a
 // packet, and clients can make nothing of most without the next. So what a handler
 // writes at a time is held, below TLS, until it is all there (corkedConn.begin and end):
-// BenchmarkCork takes a fifth less CPU time for client and server together.
+// BenchmarkCork takes 10 to 25% less CPU time for client and server together.
 
 const (
 	// corkFor is how long something is held at least before it is given up that more

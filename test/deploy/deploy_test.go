@@ -4,7 +4,6 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -129,10 +128,9 @@ func apply(ctx context.Context, t *testing.T, files ...string) {
 func awaitCache(ctx context.Context, t *testing.T, g *fixture.Gateway) {
 	t.Helper()
 	for {
-		text := metrics(ctx, t, g)
 		missing := ""
 		for _, resource := range cache.Usual() {
-			if !strings.Contains(text, `asi_gateway_cache_ready{encoding="protobuf",resource="`+resource+`"} 1`) {
+			if sum(ctx, t, g, "asi_gateway_cache_ready", "resource", resource) == 0 {
 				missing = resource
 			}
 		}
@@ -145,24 +143,6 @@ func awaitCache(ctx context.Context, t *testing.T, g *fixture.Gateway) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-}
-
-func metrics(ctx context.Context, t *testing.T, g *fixture.Gateway) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // TestDryRun has the gateway tell what would work, and what would not.
