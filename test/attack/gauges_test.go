@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,37 +17,16 @@ func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 func escape(s string) string { return url.QueryEscape(s) }
 
-// scraper asks without keeping connections, which would count as goroutines.
-var scraper = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
-
-// gauges reads the gateway's metrics without labels, and requests in flight as
-// their sum under the bare name.
+// gauges reads the gateway's metrics, as sums over all labels.
 func (s *side) gauges(ctx context.Context) (map[string]float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.gateway.OpsURL+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := scraper.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	metrics, err := s.gateway.Metrics(ctx)
 	if err != nil {
 		return nil, err
 	}
 	values := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok || strings.HasPrefix(name, "#") {
-			continue
-		}
-		name, _, _ = strings.Cut(name, "{")
-		number, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", line, err)
-		}
-		values[name] += number
+	for series, value := range metrics {
+		name, _, _ := strings.Cut(series, "{")
+		values[name] += value
 	}
 	for _, needed := range []string{inFlight, goroutines, resident} {
 		if _, ok := values[needed]; !ok {

@@ -73,7 +73,7 @@ func (e *env) testMemory(t *testing.T) {
 			return err
 		case r.warning != "" || !strings.Contains(r.body, `"kept"`):
 			return fmt.Errorf("got %s", r)
-		case e.metrics(t)[`asi_gateway_cache_reads_total{reason="Hit",resource="configmaps",verb="list"}`] == "":
+		case e.metrics(t)[`asi_gateway_cache_reads_total{reason="Hit",resource="configmaps",verb="list"}`] == 0:
 			return errors.New("nothing was answered from memory")
 		}
 		return nil
@@ -123,7 +123,7 @@ func (e *env) testMemory(t *testing.T) {
 		t.Errorf("an object that is not known got %v, %v", r, err)
 	}
 	must(t, send(t.Context(), client, http.MethodDelete, switches+"/stale", "", http.StatusOK))
-	if e.metrics(t)[`asi_gateway_cache_outage_reads_total{resource="configmaps",verb="list"}`] == "" {
+	if e.metrics(t)[`asi_gateway_cache_outage_reads_total{resource="configmaps",verb="list"}`] == 0 {
 		t.Error("the reads were not counted")
 	}
 	select {

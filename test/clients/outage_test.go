@@ -55,8 +55,8 @@ func (e *env) testOneDies(t *testing.T) {
 		host := strings.TrimPrefix(victim.URL(), "https://")
 		for _, gauge := range []string{"healthy", "warmth_ratio"} {
 			series := fmt.Sprintf("asi_gateway_upstream_%s{group=%q,server=%q}", gauge, cluster.GroupMain, host)
-			if value := e.metrics(t)[series]; value != "1" {
-				return fmt.Errorf("%s is %q", series, value)
+			if value := e.metrics(t)[series]; value != 1 {
+				return fmt.Errorf("%s is %v", series, value)
 			}
 		}
 		return nil
@@ -293,25 +293,16 @@ func (e *env) newToken(t *testing.T) string {
 // extendedTokens returns an error unless the gateway counted tokens that it took
 // as good because nobody could be asked.
 func (e *env) extendedTokens(t *testing.T) error {
-	if value := e.metrics(t)[`asi_gateway_token_authentications_total{source="extended"}`]; value == "" || value == "0" {
+	if value := e.metrics(t)[`asi_gateway_token_authentications_total{source="extended"}`]; value == 0 {
 		return errors.New("no token was extended: the outage was not what it was meant to be")
 	}
 	return nil
 }
 
-// metrics are the gateway's, by series as it is written.
-func (e *env) metrics(t *testing.T) map[string]string {
+// metrics are the gateway's.
+func (e *env) metrics(t *testing.T) fixture.Metrics {
 	t.Helper()
-	response, err := get(t.Context(), http.DefaultClient, e.g.OpsURL+"/metrics")
+	metrics, err := e.g.Metrics(t.Context())
 	must(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	must(t, err)
-	values := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		if series, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
-			values[series] = value
-		}
-	}
-	return values
+	return metrics
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -85,38 +82,20 @@ func endGateways(t *testing.T, all []*gateway) {
 
 // loaded returns an error until the gateway follows all that it caches.
 func (g *gateway) loaded(ctx context.Context) error {
-	text, err := g.metrics(ctx)
+	metrics, err := g.Metrics(ctx)
 	if err != nil {
 		return err
 	}
 	for _, resource := range []string{configMaps, nodes} {
-		if ready := fmt.Sprintf("asi_gateway_cache_ready{encoding=\"protobuf\",resource=%q} 1\n", resource); !strings.Contains(text, ready) {
-			return fmt.Errorf("%s has no %s yet", g.Name(), resource)
+		if ready := fmt.Sprintf("asi_gateway_cache_ready{encoding=\"protobuf\",resource=%q}", resource); metrics[ready] != 1 {
+			return fmt.Errorf("%s: %s is %v", g.Name(), ready, metrics[ready])
 		}
 	}
 	return nil
 }
 
-func (g *gateway) metrics(ctx context.Context) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	return string(text), err
-}
-
-// How the gateway tells what became of reads.
-var (
-	readsTotal     = regexp.MustCompile(`(?m)^asi_gateway_cache_reads_total\{reason="(\w+)",resource="([\w.]+)",verb="(\w+)"\} (\d+)$`)
-	outlinedTotal  = regexp.MustCompile(`(?m)^asi_gateway_cache_outlined_lists_total\{resource="[\w.]+"\} (\d+)$`)
-	coalescedTotal = regexp.MustCompile(`(?m)^asi_gateway_coalesced_reads_total (\d+)$`)
-)
+// readsTotal is how the gateway tells what became of reads.
+var readsTotal = regexp.MustCompile(`^asi_gateway_cache_reads_total\{reason="(\w+)",resource="[\w.]+",verb="(\w+)"\}$`)
 
 // tally is how many reads gateways had of each verb, by what became of them, and how
 // many lists they answered by outlines, and forwarded once for several.
@@ -129,23 +108,16 @@ func count(t *testing.T, gateways []*gateway) *tally {
 	t.Helper()
 	c := &tally{get: map[string]int{}, list: map[string]int{}, watch: map[string]int{}}
 	verbs := map[string]map[string]int{"get": c.get, "list": c.list, "watch": c.watch}
-	number := func(text string) int {
-		n, err := strconv.Atoi(text)
-		must(t, err)
-		return n
-	}
 	for _, g := range gateways {
-		text, err := g.metrics(t.Context())
+		metrics, err := g.Metrics(t.Context())
 		must(t, err)
-		for _, m := range readsTotal.FindAllStringSubmatch(text, -1) {
-			verbs[m[3]][m[1]] += number(m[4])
+		for series, n := range metrics {
+			if m := readsTotal.FindStringSubmatch(series); m != nil {
+				verbs[m[2]][m[1]] += int(n)
+			}
 		}
-		for _, m := range outlinedTotal.FindAllStringSubmatch(text, -1) {
-			c.outlined += number(m[1])
-		}
-		for _, m := range coalescedTotal.FindAllStringSubmatch(text, -1) {
-			c.coalesced += number(m[1])
-		}
+		c.outlined += int(metrics.Sum("asi_gateway_cache_outlined_lists_total"))
+		c.coalesced += int(metrics.Sum("asi_gateway_coalesced_reads_total"))
 	}
 	return c
 }

@@ -127,20 +127,9 @@ func apply(ctx context.Context, t *testing.T, files ...string) {
 // awaitCache waits until all that is cached by default may be served.
 func awaitCache(ctx context.Context, t *testing.T, g *fixture.Gateway) {
 	t.Helper()
-	for {
-		missing := ""
-		for _, resource := range cache.Usual() {
-			if sum(ctx, t, g, "asi_gateway_cache_ready", "resource", resource) == 0 {
-				missing = resource
-			}
-		}
-		if missing == "" {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s is not cached", missing)
-		case <-time.After(100 * time.Millisecond):
+	for _, resource := range cache.Usual() {
+		if err := g.AwaitCached(ctx, resource); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

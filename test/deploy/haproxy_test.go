@@ -303,44 +303,24 @@ func checkRemotes(t *testing.T, g *fixture.Gateway) {
 	}
 }
 
-// sum adds up a gateway's metric of that name over all label values but one.
-func sum(ctx context.Context, t *testing.T, g *fixture.Gateway, name, label, value string) int {
-	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	lines, total := bufio.NewScanner(response.Body), 0
-	for lines.Scan() {
-		series, number, _ := strings.Cut(lines.Text(), " ")
-		if !strings.HasPrefix(series, name+"{") || !strings.Contains(series, fmt.Sprintf("%s=%q", label, value)) {
-			continue
-		}
-		var n int
-		if _, err := fmt.Sscan(number, &n); err != nil {
-			t.Fatalf("%s: %v", lines.Text(), err)
-		}
-		total += n
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return total
-}
-
 // writes is how many a gateway has answered since it was started.
 func writes(ctx context.Context, t *testing.T, g *fixture.Gateway) int {
 	t.Helper()
-	return sum(ctx, t, g, "asi_gateway_requests_total", "verb", "create")
+	return sum(ctx, t, g, "asi_gateway_requests_total", `verb="create"`)
 }
 
 // watches is how many a gateway has under way.
 func watches(ctx context.Context, t *testing.T, g *fixture.Gateway) int {
 	t.Helper()
-	return sum(ctx, t, g, "asi_gateway_requests_in_flight", "kind", "long-running")
+	return sum(ctx, t, g, "asi_gateway_requests_in_flight", `kind="long-running"`)
+}
+
+// sum adds up a gateway's series of that name with a label.
+func sum(ctx context.Context, t *testing.T, g *fixture.Gateway, name, label string) int {
+	t.Helper()
+	metrics, err := g.Metrics(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(metrics.Sum(name, label))
 }

@@ -1,34 +1,27 @@
 package differential
 
 import (
-	"io"
-	"net/http"
 	"regexp"
-	"strconv"
 	"testing"
 )
 
-var hits = regexp.MustCompile(`(?m)^asi_gateway_cache_reads_total\{reason="(\w+)",resource="([\w.]+)",verb="(\w+)"\} (\d+)$`)
+var hits = regexp.MustCompile(`^asi_gateway_cache_reads_total\{reason="(\w+)",resource="([\w.]+)",verb="(\w+)"\}$`)
 
 // testHits makes sure that gateways with a cache have answered from it: what is
 // compared would agree all the better if they had not.
 func testHits(t *testing.T, b *bench) {
 	for v, node := range b.nodes {
-		response, err := http.Get(node.OpsURL + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(response.Body)
-		response.Body.Close()
+		metrics, err := node.Metrics(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		found, byReason, custom := map[string]int{}, map[string]int{}, map[string]int{}
-		for _, m := range hits.FindAllStringSubmatch(string(text), -1) {
-			n, err := strconv.Atoi(m[4])
-			if err != nil {
-				t.Fatal(err)
+		for series, value := range metrics {
+			m := hits.FindStringSubmatch(series)
+			if m == nil {
+				continue
 			}
+			n := int(value)
 			if byReason[m[1]] += n; m[1] == "Hit" {
 				found[m[3]] += n
 				if m[2] == "widgets.diff.example.com" {

@@ -110,6 +110,7 @@ func TestDifferential(t *testing.T) {
 	t.Run("audit", func(t *testing.T) { testAudit(t, b) })
 	t.Run("revocation", func(t *testing.T) { testRevocation(t, b) })
 	t.Run("cache", func(t *testing.T) { testHits(t, b) })
+	t.Run("outlines", func(t *testing.T) { testOutlines(t, b) })
 	t.Run("cached resources", func(t *testing.T) { testCachedResources(t, b) })
 	for _, node := range b.nodes {
 		if err := node.Panics(); err != nil {

@@ -125,7 +125,7 @@ func (e *env) balancedGroup(t *testing.T, b balance) (latencies map[string]strin
 		Match: v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"balance-*"}}}, Groups: []string{name},
 	}})
 	eventually(t, 10*time.Second, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, e.g)
+		metrics, err := e.g.Metrics(ctx)
 		if err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (e *env) meanwhile(t *testing.T, metrics map[string]string, do func() error
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		values, err := scrape(t.Context(), e.g)
+		values, err := e.g.Metrics(t.Context())
 		must(t, err)
 		n++
 		for name, metric := range metrics {

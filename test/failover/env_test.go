@@ -75,7 +75,7 @@ func (e *env) direct(t *testing.T) *kubernetes.Clientset {
 func (e *env) awaitCalm(t *testing.T) {
 	t.Helper()
 	eventually(t, 30*time.Second, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, e.g)
+		metrics, err := e.g.Metrics(ctx)
 		if err != nil {
 			return err
 		}

@@ -1,43 +1,13 @@
 package failover
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
-
-// scrape reads a gateway's metrics, by name with labels.
-func scrape(ctx context.Context, g *fixture.Gateway) (map[string]float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	values := map[string]float64{}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		i := strings.LastIndexByte(lines.Text(), ' ')
-		if i < 0 || strings.HasPrefix(lines.Text(), "#") {
-			continue
-		}
-		if values[lines.Text()[:i]], err = strconv.ParseFloat(lines.Text()[i+1:], 64); err != nil {
-			return nil, err
-		}
-	}
-	return values, lines.Err()
-}
 
 // group is that of a server.
 func group(server string) string {
@@ -65,7 +35,7 @@ type reading struct {
 }
 
 func (e *env) read(ctx context.Context) (reading, error) {
-	metrics, err := scrape(ctx, e.g)
+	metrics, err := e.g.Metrics(ctx)
 	r := reading{at: time.Now(), answered: map[string]float64{}, healthy: map[string]bool{}}
 	for _, server := range servers {
 		r.healthy[server] = metrics[e.healthy(server)] == 1

@@ -76,7 +76,7 @@ func writePolicies() (string, error) {
 // among them, and has the groups be quicker than they are by default.
 func awaitPolicies(ctx context.Context, g *fixture.Gateway) error {
 	err := pollUntil(ctx, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, g)
+		metrics, err := g.Metrics(ctx)
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 func (e *env) awaitReturn(t *testing.T) {
 	t.Helper()
 	eventually(t, 30*time.Second, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, e.g)
+		metrics, err := e.g.Metrics(ctx)
 		if part := metrics[returnedTo(v1alpha1.GroupMain)]; err == nil && part != 1 {
 			return fmt.Errorf("main has %v of its clients back", part)
 		}

@@ -1,7 +1,6 @@
 package limits
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +183,7 @@ func (o *operator) limit(name, spec string, gateways ...*fixture.Gateway) {
 func awaitLimit(t *testing.T, g *fixture.Gateway, name string) {
 	t.Helper()
 	eventually(t, 10*time.Second, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, g)
+		metrics, err := g.Metrics(ctx)
 		if err != nil {
 			return err
 		}
@@ -201,34 +199,9 @@ func decision(rule, what string) string {
 	return fmt.Sprintf(`asi_gateway_limiter_decisions_total{decision=%q,rule=%q}`, what, rule)
 }
 
-// scrape reads a gateway's metrics, by name with labels.
-func scrape(ctx context.Context, g *fixture.Gateway) (map[string]float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.OpsURL+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	values := map[string]float64{}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		i := strings.LastIndexByte(lines.Text(), ' ')
-		if i < 0 || strings.HasPrefix(lines.Text(), "#") {
-			continue
-		}
-		if values[lines.Text()[:i]], err = strconv.ParseFloat(lines.Text()[i+1:], 64); err != nil {
-			return nil, err
-		}
-	}
-	return values, lines.Err()
-}
-
 func metric(t *testing.T, g *fixture.Gateway, name string) float64 {
 	t.Helper()
-	metrics, err := scrape(within(t, 10*time.Second), g)
+	metrics, err := g.Metrics(within(t, 10*time.Second))
 	must(t, err)
 	return metrics[name]
 }
@@ -458,7 +431,7 @@ func kubernetesClient(t *testing.T, config *rest.Config) *kubernetes.Clientset {
 func eventuallyMetric(t *testing.T, g *fixture.Gateway, name string, want float64) {
 	t.Helper()
 	eventually(t, 10*time.Second, func(ctx context.Context) error {
-		metrics, err := scrape(ctx, g)
+		metrics, err := g.Metrics(ctx)
 		if err == nil && metrics[name] != want {
 			return fmt.Errorf("%s of %s is %v, want %v", name, g.Name(), metrics[name], want)
 		}

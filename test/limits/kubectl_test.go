@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"path/filepath"
@@ -32,4 +33,38 @@ exec sed -i 's/qps: "-1"/qps: "0"/' "$1"
 		t.Errorf("kubectl says: %s", out)
 	}
 	eventually(t, 5*time.Second, func(ctx context.Context) error { return c.finds(ctx, false) })
+}
+
+// TestKubectlWatchesLimits leaves `kubectl get -w` running while limits change: the
+// gateway serves that watch itself.
+func TestKubectlWatchesLimits(t *testing.T) {
+	f := shared(t, theFleet)
+	o := newOperator(t, f.gateways[replicas-1])
+	o.limit("watched", `{match: {clients: {userAgents: [watched]}}, qps: 1}`, f.gateways...)
+
+	cmd := newShell(t, f).kubectl(t, "get", "ratelimits", "-w", "--output-watch-events",
+		"-o", `jsonpath={.type} {.object.metadata.name} {.object.spec.qps}{"\n"}`)
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	lines := bufio.NewScanner(stdout)
+	var seen []string
+	sees := func(line string) {
+		t.Helper()
+		for lines.Scan() {
+			if seen = append(seen, lines.Text()); lines.Text() == line {
+				return
+			}
+		}
+		t.Fatalf("kubectl ended (%v) without %q, after %q", lines.Err(), line, seen)
+	}
+	// What there is comes first, so that the watch begins behind it.
+	sees("ADDED watched 1")
+	must(t, o.patch(t.Context(), "RateLimit", "watched", `{"spec":{"qps":"2"}}`))
+	sees("MODIFIED watched 2")
+	must(t, o.remove(t.Context(), "RateLimit", "watched"))
+	sees("DELETED watched 2")
+	must(t, cmd.Process.Signal(os.Interrupt))
+	// It may end by the signal, or say that the watch was.
+	_ = cmd.Wait()
 }

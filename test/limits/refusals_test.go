@@ -219,7 +219,7 @@ func TestRequestsUnderWayAreCapped(t *testing.T) {
 	inFlight := func(want float64) {
 		t.Helper()
 		eventually(t, 10*time.Second, func(ctx context.Context) error {
-			metrics, err := scrape(ctx, g)
+			metrics, err := g.Metrics(ctx)
 			if err == nil && metrics[underWay] != want {
 				return fmt.Errorf("%v under way, want %v", metrics[underWay], want)
 			}

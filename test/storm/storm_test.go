@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -297,17 +296,12 @@ func TestRestartOfAllNodes(t *testing.T) {
 
 // cached tells whether pods are answered from memory.
 func (s *stage) cached(t *testing.T) error {
-	response, err := http.Get(s.gateway.OpsURL + "/metrics")
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	metrics, err := s.gateway.Metrics(t.Context())
 	if err != nil {
 		return err
 	}
 	// The clients of the storm take JSON, whose state is read when it is first asked for.
-	if !bytes.Contains(body, []byte(`asi_gateway_cache_ready{encoding="json",resource="pods"} 1`)) {
+	if metrics[`asi_gateway_cache_ready{encoding="json",resource="pods"}`] != 1 {
 		config := rest.CopyConfig(s.rest)
 		config.Host, config.ContentType, config.AcceptContentTypes = s.gateway.URL(), "application/json", "application/json"
 		through, err := kubernetes.NewForConfig(config)
