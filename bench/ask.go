@@ -76,15 +76,23 @@ func (a ask) read(ctx context.Context, client *http.Client, server string, buffe
 		return 0, err
 	}
 	defer response.Body.Close()
-	var total int64
+	total, err := drain(response.Body, buffer)
+	if err != nil {
+		return total, fmt.Errorf("GET %s%s: behind %d bytes: %w", server, a.path, total, err)
+	}
+	return total, nil
+}
+
+// drain reads to the end, and returns how many bytes there were.
+func drain(body io.Reader, buffer []byte) (total int64, err error) {
 	for {
-		n, err := response.Body.Read(buffer)
+		n, err := body.Read(buffer)
 		total += int64(n)
 		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {
-			return total, fmt.Errorf("GET %s%s: behind %d bytes: %w", server, a.path, total, err)
+			return total, err
 		}
 	}
 }

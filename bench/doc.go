@@ -1,7 +1,7 @@
 // Command bench measures the gateway beside what a user would use instead, all
 // contestants in one run on one machine, in turn:
 //
-//	go run ./bench forward    cost of forwarding one small GET
+//	go run ./bench forward    cost of forwarding a small GET, and writes
 //	go run ./bench watches    memory and goroutines of idle watches
 //	go run ./bench cache      reads that are answered from memory
 //	go run ./bench scale      how these grow with pods, namespaces, watchers and rules

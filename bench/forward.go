@@ -20,7 +20,8 @@ import (
 // forwardOptions size the measurement.
 type forwardOptions struct {
 	rounds   int
-	requests int // a round
+	requests int // a round of GETs
+	writes   int // a round of writes
 	clients  int
 	payload  int // bytes in the object
 	out      string
@@ -33,10 +34,16 @@ type build struct{ name, binary string }
 
 type forwardReport struct {
 	setting
-	Clients     int                 `json:"clients"`
-	ObjectBytes int                 `json:"objectBytes"`
-	Rounds      map[string][]result `json:"rounds"`
-	Summary     []forwardSummary    `json:"summary"`
+	Clients     int              `json:"clients"`
+	ObjectBytes int              `json:"objectBytes"`
+	Workloads   []workloadReport `json:"workloads"`
+}
+
+// workloadReport is what came of a workload, by contestant.
+type workloadReport struct {
+	Name    string              `json:"name"`
+	Rounds  map[string][]result `json:"rounds"`
+	Summary []forwardSummary    `json:"summary"`
 }
 
 type forwardSummary struct {
@@ -71,26 +78,26 @@ func forward(ctx context.Context, o forwardOptions) error {
 		return err
 	}
 	clients := newClients(o.clients, config)
-
-	report := forwardReport{
-		setting: here(), Clients: o.clients, ObjectBytes: o.payload, Rounds: map[string][]result{},
-	}
-	upstream := c.Process("main-0").Pid()
-	for round := range o.rounds + 1 {
-		for _, s := range servers {
-			r, err := measure(s, upstream, func() ([]time.Duration, error) { return hammer(ctx, clients, s.url+path, o.requests) })
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+	report := forwardReport{setting: here(), Clients: o.clients, ObjectBytes: o.payload}
+	for _, w := range []workload{gets(path, o.requests), writes(o.payload, o.writes)} {
+		measured := workloadReport{Name: w.name, Rounds: map[string][]result{}}
+		for round := range o.rounds + 1 {
+			for _, s := range servers {
+				r, err := measure(s, c.Process("main-0").Pid(), func() ([]time.Duration, error) { return w.run(ctx, clients, s.url) })
+				if err != nil {
+					return fmt.Errorf("%s: %w", s.name, err)
+				}
+				if round == 0 {
+					continue // warm-up: connections, caches, heap
+				}
+				measured.Rounds[s.name] = append(measured.Rounds[s.name], r)
+				fmt.Fprintf(os.Stderr, "round %d/%d %s %-34s %7.1f us CPU a request\n", round, o.rounds, w.name, s.name, perRequest(r.CPU, r))
 			}
-			if round == 0 {
-				continue // warm-up: connections, caches, heap
-			}
-			report.Rounds[s.name] = append(report.Rounds[s.name], r)
-			fmt.Fprintf(os.Stderr, "round %d/%d %-34s %7.1f us CPU a request\n", round, o.rounds, s.name, perRequest(r.CPU, r))
 		}
-	}
-	for _, s := range servers {
-		report.Summary = append(report.Summary, summarise(s.name, report.Rounds))
+		for _, s := range servers {
+			measured.Summary = append(measured.Summary, summarise(s.name, measured.Rounds))
+		}
+		report.Workloads = append(report.Workloads, measured)
 	}
 	return writeReport(o.out, "forward", report, forwardTable(report))
 }
@@ -145,11 +152,13 @@ func summarise(name string, rounds map[string][]result) forwardSummary {
 
 func forwardTable(r forwardReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Cost of forwarding one small GET\n\n%s. %d clients with a TLS and HTTP/2 connection each, one request at a time; a ConfigMap of %d bytes. Medians of %d alternating rounds.\n\n",
-		r.setting, r.Clients, r.ObjectBytes, len(r.Rounds[rival]))
-	fmt.Fprintf(&b, "| | CPU per request (us) | ratio to ReverseProxy: median (low to high) | latency median, p99 (us) | added median (us) | kube-apiserver's CPU (us) |\n|---|---|---|---|---|---|\n")
-	for _, s := range r.Summary {
-		fmt.Fprintf(&b, "| %s | %.0f | %.2f (%.2f to %.2f) | %.0f, %.0f | %.0f | %.0f |\n", s.Name, s.CPU, s.Ratio, s.RatioLow, s.RatioHigh, s.Median, s.P99, s.Added, s.UpstreamCPU)
+	fmt.Fprintf(&b, "# Cost of forwarding\n\n%s. %d clients with a TLS and HTTP/2 connection each, one request at a time; ConfigMaps of %d bytes. Medians of %d alternating rounds.\n",
+		r.setting, r.Clients, r.ObjectBytes, len(r.Workloads[0].Rounds[rival]))
+	for _, w := range r.Workloads {
+		fmt.Fprintf(&b, "\n## %s\n\n| | CPU per request (us) | ratio to ReverseProxy: median (low to high) | latency median, p99 (us) | added median (us) | kube-apiserver's CPU (us) |\n|---|---|---|---|---|---|\n", w.Name)
+		for _, s := range w.Summary {
+			fmt.Fprintf(&b, "| %s | %.0f | %.2f (%.2f to %.2f) | %.0f, %.0f | %.0f | %.0f |\n", s.Name, s.CPU, s.Ratio, s.RatioLow, s.RatioHigh, s.Median, s.P99, s.Added, s.UpstreamCPU)
+		}
 	}
 	return b.String()
 }

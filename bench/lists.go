@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -44,6 +47,7 @@ func (b *cacheBench) scenarios() []scenario {
 		b.list("LIST by node name", ask{byNode, jsonType, ""}, 10*few, faster(4)),
 		b.list("LIST of a namespace, JSON", ask{inNamespace, jsonType, ""}, few, faster(4)),
 		b.list("LIST of a namespace, protobuf", ask{inNamespace, protobufType, ""}, few, faster(4)),
+		b.paginated(),
 		b.get(),
 		b.fanout(),
 		b.nodeWatches(),
@@ -191,6 +195,64 @@ func (b *cacheBench) write(ctx context.Context) (func(), error) {
 		running.Wait()
 	}, nil
 }
+
+const (
+	// pageLimit is what clients ask for at a time, as kubectl and informers do; pages
+	// how many of a list are asked for in a turn.
+	pageLimit = 500
+	pages     = 10
+)
+
+// continueToken is in front of a list's items.
+var continueToken = regexp.MustCompile(`"continue":"([^"]+)"`)
+
+// paginated has a client read the first pages of all pods, each behind the one before.
+func (b *cacheBench) paginated() scenario {
+	s := scenario{name: fmt.Sprintf("LIST of %d, page behind page", pageLimit), per: "page"}
+	for _, server := range []server{b.direct, b.gateway} {
+		s.entries = append(s.entries, entry{name: server.name, server: server, do: func(ctx context.Context) (batch, error) {
+			return readPages(ctx, b.one[0], server.url, min(pages, b.pods.pods/pageLimit))
+		}})
+	}
+	return s
+}
+
+func readPages(ctx context.Context, client *http.Client, server string, n int) (batch, error) {
+	buffer := make([]byte, readBuffer)
+	done := batch{units: n}
+	var took []time.Duration
+	query := url.Values{"limit": {strconv.Itoa(pageLimit)}}
+	for i := range n {
+		start := time.Now()
+		response, err := ask{"/api/v1/pods?" + query.Encode(), jsonType, ""}.send(ctx, client, server)
+		if err != nil {
+			return done, err
+		}
+		head := make([]byte, tokenWithin)
+		if _, err = io.ReadFull(response.Body, head); err == nil {
+			var rest int64
+			rest, err = drain(response.Body, buffer)
+			done.bytes += tokenWithin + rest
+		}
+		response.Body.Close()
+		if err != nil {
+			return done, err
+		}
+		took = append(took, time.Since(start))
+		token := continueToken.FindSubmatch(head)
+		if token == nil && i < n-1 {
+			return done, fmt.Errorf("page %d of %s has no continue token", i, server)
+		}
+		if token != nil {
+			query.Set("continue", string(token[1]))
+		}
+	}
+	done.wall = median(took)
+	return done, nil
+}
+
+// tokenWithin is how far in front the token is.
+const tokenWithin = 1 << 10
 
 // snappy compares the gateway with itself: no other speaks framed snappy.
 func (b *cacheBench) snappy(path string) scenario {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,23 +33,67 @@ func newClients(n int, config *tls.Config) []*http.Client {
 	return clients
 }
 
-// hammer sends n GETs of url, one at a time per client, and returns their
-// latencies, sorted.
-func hammer(ctx context.Context, clients []*http.Client, url string, n int) ([]time.Duration, error) {
+// workload is what all clients do at once, each one thing after another.
+type workload struct {
+	name string
+	// requests are those of a round, of all clients together.
+	requests int
+	// request is the i-th of a client.
+	request func(ctx context.Context, server string, client, i int) (*http.Request, error)
+}
+
+// gets reads one object again and again.
+func gets(path string, requests int) workload {
+	return workload{"One small GET", requests, func(ctx context.Context, server string, _, _ int) (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodGet, server+path, nil)
+	}}
+}
+
+// writes has every client make an object, patch, update and delete it.
+func writes(payload, requests int) workload {
+	const path = "/api/v1/namespaces/default/configmaps"
+	filling := strings.Repeat("x", payload)
+	return workload{"A mix of writes: POST, PATCH, PUT and DELETE", requests, func(ctx context.Context, server string, client, i int) (*http.Request, error) {
+		name := fmt.Sprintf("bench-%d", client)
+		object := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q},"data":{"step":"%d","filling":%q}}`, name, i, filling)
+		method, url, contentType, body := http.MethodPost, server+path, "application/json", object
+		switch i % 4 {
+		case 1:
+			method, url, contentType, body = http.MethodPatch, url+"/"+name, "application/merge-patch+json", fmt.Sprintf(`{"data":{"step":"%d"}}`, i)
+		case 2:
+			method, url = http.MethodPut, url+"/"+name
+		case 3:
+			method, url, body = http.MethodDelete, url+"/"+name, ""
+		}
+		r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+		if err == nil {
+			r.Header["Content-Type"] = []string{contentType}
+		}
+		return r, err
+	}}
+}
+
+// run sends the requests of a round, and returns their latencies, sorted. A client
+// ends what it has begun: it sends a multiple of four.
+func (w workload) run(ctx context.Context, clients []*http.Client, server string) ([]time.Duration, error) {
 	var (
 		mu        sync.Mutex
-		latencies = make([]time.Duration, 0, n)
+		latencies = make([]time.Duration, 0, w.requests)
 		firstErr  error
 		wg        sync.WaitGroup
 	)
-	share := n / len(clients)
-	for _, client := range clients {
+	share := w.requests / len(clients) / 4 * 4
+	for c, client := range clients {
 		wg.Go(func() {
 			own := make([]time.Duration, 0, share)
 			var err error
-			for range share {
+			for i := range share {
+				var request *http.Request
+				if request, err = w.request(ctx, server, c, i); err != nil {
+					break
+				}
 				start := time.Now()
-				if err = get(ctx, client, url); err != nil {
+				if err = send(client, request); err != nil {
 					break
 				}
 				own = append(own, time.Since(start))
@@ -66,13 +111,10 @@ func hammer(ctx context.Context, clients []*http.Client, url string, n int) ([]t
 	return latencies, firstErr
 }
 
-func get(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
+// send reads the answer, and wants it to be a success.
+func send(client *http.Client, request *http.Request) error {
 	request.Header["Accept"] = []string{"application/json"}
-	request.Header["User-Agent"] = []string{"bench-operator/v1 (linux/amd64)"}
+	request.Header["User-Agent"] = []string{userAgent}
 	response, err := client.Do(request)
 	if err != nil {
 		return err
@@ -81,8 +123,8 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, response.Status)
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s", request.Method, request.URL, response.Status)
 	}
 	return nil
 }

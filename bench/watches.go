@@ -93,8 +93,8 @@ func idleWatches(ctx context.Context, c *cluster.Cluster, p *cluster.Process, op
 	url := p.URL() + collection + "?watch=1&resourceVersion=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=3600&fieldSelector=metadata.name%3D" + name
 	clients := newClients((n+streamsPerConnection-1)/streamsPerConnection, config)
 
-	// One request warms what is paid once.
-	if err := get(ctx, clients[0], p.URL()+object); err != nil {
+	// A few requests warm what is paid once.
+	if _, err := gets(object, 4).run(ctx, clients[:1], p.URL()); err != nil {
 		return watchResult{}, err
 	}
 	before, err := readFootprint(ctx, p.Pid(), ops)

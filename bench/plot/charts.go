@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
@@ -109,19 +110,52 @@ func drawCache(dir string, text []byte) error {
 	return drawBars(filepath.Join(dir, "cache.svg"), title, bars, plot.LogScale{}, plot.LogTicks{Prec: -1}, 0.5)
 }
 
-// drawForward makes a plot of what it costs to forward a small GET.
+// drawForward makes a plot of what it costs to forward, for each workload.
 func drawForward(dir string, text []byte) error {
 	report, err := decode[forwardReport](text)
 	if err != nil {
 		return err
 	}
-	var bars []bar
-	for _, s := range report.Summary {
-		if !strings.Contains(s.Name, "direct") {
-			bars = append(bars, bar{s.Name, s.CPU})
+	if len(report.Workloads) == 0 {
+		return errors.New("nothing to draw")
+	}
+	for i, w := range report.Workloads {
+		var bars []bar
+		for _, s := range w.Summary {
+			if !strings.Contains(s.Name, "direct") {
+				bars = append(bars, bar{s.Name, s.CPU})
+			}
+		}
+		file := filepath.Join(dir, fmt.Sprintf("forward-%d.svg", i+1))
+		if err := drawBars(file, w.Name+": CPU time to forward a request (us)", bars, plot.LinearScale{}, plot.DefaultTicks{}, 0); err != nil {
+			return err
 		}
 	}
-	return drawBars(filepath.Join(dir, "forward.svg"), "CPU time to forward one small GET (us)", bars, plot.LinearScale{}, plot.DefaultTicks{}, 0)
+	return nil
+}
+
+// drawDay makes a plot of what the kube-apiservers need in each phase.
+func drawDay(dir string, text []byte) error {
+	report, err := decode[dayReport](text)
+	if err != nil {
+		return err
+	}
+	var names []string
+	rounds := map[string][]dayPhase{}
+	for _, p := range report.Phases {
+		name := p.Phase + ", clients at the " + p.Way
+		if rounds[name] == nil {
+			names = append(names, name)
+		}
+		rounds[name] = append(rounds[name], p)
+	}
+	slices.Sort(names)
+	var bars []bar
+	for _, name := range names {
+		used, _, _ := medianOf(rounds[name], func(p dayPhase) float64 { return p.UpstreamCPU })
+		bars = append(bars, bar{name, used})
+	}
+	return drawBars(filepath.Join(dir, "day.svg"), "10,000 nodes in miniature: all kube-apiservers' CPU (cores)", bars, plot.LinearScale{}, plot.DefaultTicks{}, 0)
 }
 
 type bar struct {

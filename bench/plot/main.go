@@ -32,7 +32,7 @@ func drawAll(dir string) error {
 	for _, d := range []struct {
 		name string
 		from func(dir string, report []byte) error
-	}{{"forward", drawForward}, {"cache", drawCache}, {"scale", drawScale}} {
+	}{{"forward", drawForward}, {"cache", drawCache}, {"scale", drawScale}, {"day", drawDay}} {
 		report, err := os.ReadFile(filepath.Join(dir, d.name+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -46,7 +46,7 @@ func drawAll(dir string) error {
 		drawn++
 	}
 	if drawn == 0 {
-		return fmt.Errorf("%s has no results: go run ./bench forward, cache or scale makes some", dir)
+		return fmt.Errorf("%s has no results: go run ./bench forward, cache, scale or day makes some", dir)
 	}
 	return nil
 }

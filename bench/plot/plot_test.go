@@ -8,17 +8,20 @@ import (
 )
 
 const (
-	forwardJSON = `{"summary": [{"Name": "kube-apiserver direct", "CPU": 400}, {"Name": "gateway", "CPU": 150}, {"Name": "HAProxy", "CPU": 84}]}`
-	cacheJSON   = `{"pods": 10, "nodes": 2, "scenarios": [
+	forwardJSON = `{"workloads": [
+		{"name": "GET", "summary": [{"Name": "kube-apiserver direct", "CPU": 400}, {"Name": "gateway", "CPU": 150}, {"Name": "HAProxy", "CPU": 84}]},
+		{"name": "PUT", "summary": [{"Name": "gateway", "CPU": 150}]}]}`
+	cacheJSON = `{"pods": 10, "nodes": 2, "scenarios": [
 		{"name": "LIST", "rounds": {"kube-apiserver": [{"Wall": 100}, {"Wall": 300}], "gateway": [{"Wall": 10}, {"Wall": 10}]}},
 		{"name": "not measured"}]}`
 	scaleJSON = `{"series": [{"name": "pods", "what": "LIST", "per": "request", "entries": ["gateway", "floor"], "steps": [5, 500],
 		"rounds": [{"gateway": [{"CPU": 2}, {"CPU": 3}], "floor": [{"CPU": 1}]}, {"gateway": [{"CPU": 2.5}], "floor": [{"CPU": 1}]}]}]}`
+	dayJSON = `{"phases": [{"way": "gateway", "phase": "reads", "upstreamCPU": 0.2}, {"way": "gateway", "phase": "reads", "upstreamCPU": 0.3}]}`
 )
 
 func TestEveryReportIsDrawn(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"forward": forwardJSON, "cache": cacheJSON, "scale": scaleJSON} {
+	for name, text := range map[string]string{"forward": forwardJSON, "cache": cacheJSON, "scale": scaleJSON, "day": dayJSON} {
 		if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +29,7 @@ func TestEveryReportIsDrawn(t *testing.T) {
 	if err := drawAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	for name, shows := range map[string]string{"forward.svg": "HAProxy", "cache.svg": "LIST", "scale-pods.svg": "floor"} {
+	for name, shows := range map[string]string{"forward-1.svg": "HAProxy", "forward-2.svg": "gateway", "day.svg": "reads", "cache.svg": "LIST", "scale-pods.svg": "floor"} {
 		svg, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +42,8 @@ func TestEveryReportIsDrawn(t *testing.T) {
 
 func TestWhatCannotBeDrawnIsAnError(t *testing.T) {
 	for name, text := range map[string]string{
-		"forward.json": `{"summary": []}`,
+		"forward.json": `{"workloads": []}`,
+		"day.json":     `{"phases": []}`,
 		"cache.json":   `{`,
 		"scale.json":   `{"series": [{"name": "pods", "entries": ["gateway"], "steps": [5], "rounds": [{"gateway": [{"CPU": 0}]}]}]}`,
 		"other.json":   `{}`,

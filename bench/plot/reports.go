@@ -2,7 +2,8 @@ package main
 
 import "slices"
 
-// What is drawn of the reports (see bench/judge.go, scale.go and forward.go).
+// What is drawn of the reports (see bench/judge.go, scale.go, forward.go and
+// dayreport.go).
 
 type figure struct{ Wall, CPU float64 }
 
@@ -28,15 +29,27 @@ type scaleReport struct {
 }
 
 type forwardReport struct {
-	Summary []struct {
-		Name  string
-		CPU   float64
-		Ratio float64
-	} `json:"summary"`
+	Workloads []struct {
+		Name    string `json:"name"`
+		Summary []struct {
+			Name string
+			CPU  float64
+		} `json:"summary"`
+	} `json:"workloads"`
+}
+
+type dayReport struct {
+	Phases []dayPhase `json:"phases"`
+}
+
+type dayPhase struct {
+	Way         string  `json:"way"`
+	Phase       string  `json:"phase"`
+	UpstreamCPU float64 `json:"upstreamCPU"`
 }
 
 // medianOf is the median of a quantity over rounds, and the lowest and the highest.
-func medianOf(rounds []figure, of func(figure) float64) (median, low, high float64) {
+func medianOf[R any](rounds []R, of func(R) float64) (median, low, high float64) {
 	values := make([]float64, len(rounds))
 	for i, f := range rounds {
 		values[i] = of(f)

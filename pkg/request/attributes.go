@@ -115,7 +115,7 @@ func NewParser() *Parser {
 // Parse computes the attributes of r. An error means that kube-apiserver could
 // not tell verb and resource apart either; it answers such a request with 500.
 func (p *Parser) Parse(r *http.Request) (*Attributes, error) {
-	info, err := p.info.NewRequestInfo(r)
+	info, err := p.requestInfo(r)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +133,9 @@ func (p *Parser) Parse(r *http.Request) (*Attributes, error) {
 	}
 	if info.IsResourceRequest && (info.Verb == "list" || info.Verb == "watch") {
 		a.List = parseListOptions(r.URL.RawQuery)
+		if info.Verb == "list" {
+			info.FieldSelector, info.LabelSelector = a.List.FieldSelector, a.List.LabelSelector
+		}
 		a.Scope, a.Shape = classifyList(info, a.List)
 	}
 	return a, nil

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"testing"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
@@ -96,13 +97,28 @@ func FuzzParameters(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"/", "/api/v1/pods", "/apis//v1//", "/api/v1/watch/", "/api/v1/namespaces/a/pods/b/exec", "//..//"} {
+	for _, seed := range []string{"/", "/api/v1/pods", "/apis//v1//", "/api/v1/watch/", "/api/v1/watch", "/api/v1/namespaces/a/pods/b/exec", "//..//"} {
 		f.Add("GET", seed, "limit=1")
+	}
+	for _, seed := range []string{
+		"watch", "watch=0", "w%61tch=1", "limit=x&watch=1", "fieldSelector=metadata.name%3Da", "fieldSelector=metadata%2Ename=a,spec.b!=c",
+		"fieldSelector=spec.nodeName%3Da&labelSelector=%21%21", "fieldSelector=a;fieldSelector=metadata.name=b", "timeoutSeconds=x&fieldSelector=metadata.name=a",
+	} {
+		f.Add("GET", "/api/v1/namespaces/a/pods", seed)
+		f.Add("GET", "/api/v1/watch/pods", seed)
+		f.Add("DELETE", "/apis/apps/v1/deployments", seed)
 	}
 	parser := NewParser()
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		r := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}}
 		a, err := parser.Parse(r)
+		info, infoErr := parser.info.NewRequestInfo(r)
+		if (err == nil) != (infoErr == nil) || err != nil && err.Error() != infoErr.Error() {
+			t.Fatalf("error %v, Kubernetes' is %v", err, infoErr)
+		}
+		if err == nil && !reflect.DeepEqual(a.RequestInfo, info) {
+			t.Fatalf("%+v, Kubernetes reads %+v", a.RequestInfo, info)
+		}
 		if err == nil && (a.Scope == "") != (a.Shape == "") {
 			t.Fatalf("scope %q and shape %q must come together", a.Scope, a.Shape)
 		}
@@ -118,5 +134,24 @@ func BenchmarkParseGet(b *testing.B) {
 		if _, err := parser.Parse(r); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkParseList has a query that need not be decoded whole, and one that must.
+func BenchmarkParseList(b *testing.B) {
+	parser := NewParser()
+	for name, query := range map[string]string{
+		"node":  "fieldSelector=spec.nodeName%3Dnode-1&resourceVersion=0",
+		"watch": "watch=true&resourceVersion=0",
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := httptest.NewRequest("GET", "/api/v1/pods?"+query, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parser.Parse(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
