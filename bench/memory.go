@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -35,6 +37,29 @@ func (f *fresh) stop(ctx context.Context) error {
 
 func (f *fresh) server() server {
 	return server{contestant{gatewayName, f.gateway.URL(), f.gateway.Pid}, f.gateway.OpsURL}
+}
+
+// load has the gateway hold what clients read; an error tells what it has logged.
+func (f *fresh) load(ctx context.Context) error {
+	err := f.bench.load(ctx, f.server())
+	if err == nil {
+		return nil
+	}
+	log, logErr := os.ReadFile(f.gateway.LogFile())
+	if logErr != nil {
+		return errors.Join(err, logErr)
+	}
+	return fmt.Errorf("%w; warnings in its log end with %s", err, lastWarning(log))
+}
+
+// lastWarning is the last line of a gateway's log that is more than information.
+func lastWarning(log []byte) (last []byte) {
+	for line := range bytes.Lines(log) {
+		if bytes.HasPrefix(line, []byte(`{"level":"warn"`)) || bytes.HasPrefix(line, []byte(`{"level":"error"`)) {
+			last = line
+		}
+	}
+	return bytes.TrimSpace(last)
 }
 
 // startup compares the time from the start of a gateway's process until it serves
@@ -101,7 +126,7 @@ func (b *cacheBench) residence(f *fresh) scenario {
 					if err := f.gateway.Restart(ctx); err != nil {
 						return nil, err
 					}
-					return func() {}, b.load(ctx, f.server())
+					return func() {}, f.load(ctx)
 				},
 				do: resident(server.pid),
 			},
@@ -175,7 +200,7 @@ func (b *cacheBench) crowdOfLists(f *fresh) scenario {
 					if err := f.gateway.Restart(ctx); err != nil {
 						return nil, err
 					}
-					if err := b.load(ctx, f.server()); err != nil {
+					if err := f.load(ctx); err != nil {
 						return nil, err
 					}
 					return settle(ctx, gateway)

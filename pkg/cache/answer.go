@@ -15,6 +15,7 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/watch"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 // Answer is an answer with status 200. It is written once.
@@ -25,6 +26,8 @@ type Answer struct {
 	point     point
 	query     *query
 	encoding  wire.ContentEncoding
+	// client is who asks.
+	client *request.Attributes
 
 	// outage tells that changes are not followed at the moment.
 	outage bool
@@ -91,8 +94,8 @@ func (a *Answer) prepare(ctx context.Context, verb string, now time.Time) (*Answ
 	}
 	snapshot, reason := a.stream.state(ctx, a.point)
 	switch {
-	case reason == Strict && verb == "list":
-		return a.prepareOutlined(ctx)
+	case verb == "list" && (reason == Strict || reason == Future && a.query.token != ""):
+		return a.prepareOutlined(ctx, reason)
 	case reason != Hit:
 		return nil, reason
 	case verb == "get":

@@ -320,6 +320,6 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if p.kind == newest {
 		p = c.freshness(s, a, p)
 	}
-	answer := &Answer{stream: s, form: form, selection: selected, point: p, query: &q, encoding: contentEncoding(r.Header)}
+	answer := &Answer{stream: s, form: form, selection: selected, point: p, query: &q, encoding: contentEncoding(r.Header), client: a}
 	return answer.prepare(ctx, a.Verb, c.config.Clock.Now())
 }

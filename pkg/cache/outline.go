@@ -5,18 +5,21 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 const (
 	// outlineAbove is the size of a list above which it is worth an outline, in bytes:
 	// what is smaller an apiserver encodes in less than half a millisecond.
 	outlineAbove = 32 << 10
-	// outlineTimeout bounds the reading of one; who waits is forwarded then.
-	outlineTimeout = 10 * time.Second
+	// outlineTimeout bounds the wait for one; who waits is forwarded then.
+	outlineTimeout = 2 * time.Second
 	// outlineAccept asks for metadata alone. There it is protobuf for custom
 	// resources, too.
 	outlineAccept = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -48,24 +51,40 @@ type outlined struct {
 type outlines struct {
 	mu     sync.Mutex
 	asking map[outlineKey]*sharedOutline
+
+	// misses are the outlines in a row that were of no use; asked counts lists while
+	// they are given up.
+	misses atomic.Int32
+	asked  atomic.Uint32
 }
 
-// outlineKey is what an outline is of: a collection and a query.
-type outlineKey struct{ path, query string }
+// hopeful tells whether to ask for one: after a few that were of no use, as with
+// probes, one list in many finds out when they are again.
+func (o *outlines) hopeful() bool {
+	return o.misses.Load() < despair || o.asked.Add(1)%sample == 0
+}
+
+// outlineKey is what an outline is of: a collection and a query; and for which
+// clients, who are served alike.
+type outlineKey struct {
+	path, query string
+	class       string
+	priority    v1alpha1.Priority
+}
 
 type sharedOutline struct {
 	together[*outline]
 	members int
 }
 
-// outline returns one that was asked for after the call.
-func (s *stream) outline(ctx context.Context, key outlineKey) (told[*outline], error) {
+// outline returns one that was asked for after the call, on behalf of a client.
+func (s *stream) outline(ctx context.Context, key outlineKey, client *request.Attributes) (told[*outline], error) {
 	all := &s.outlines
 	all.mu.Lock()
 	shared := all.asking[key]
 	if shared == nil {
 		shared = &sharedOutline{}
-		shared.ask = func() (*outline, error) { return s.asker.outline(key) }
+		shared.ask = func() (*outline, error) { return s.asker.outline(key, client) }
 		shared.clock = s.clock
 		if all.asking == nil {
 			all.asking = map[outlineKey]*sharedOutline{}
@@ -84,9 +103,10 @@ func (s *stream) outline(ctx context.Context, key outlineKey) (told[*outline], e
 	return shared.now(ctx, false)
 }
 
-// outline asks upstream for one.
-func (a *asker) outline(key outlineKey) (*outline, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), outlineTimeout)
+// outline asks upstream for one, as the client's own list would be: it costs an
+// apiserver nearly as much, which the limits of its group are for.
+func (a *asker) outline(key outlineKey, client *request.Attributes) (*outline, error) {
+	ctx, cancel := context.WithTimeout(request.OnBehalf(context.Background(), client), outlineTimeout)
 	defer cancel()
 	body, err := a.get(ctx, outlineAccept, key.path, key.query)
 	if err != nil {
@@ -124,37 +144,55 @@ func (o *outline) of(snapshot *store.Snapshot) (objects []*store.Object, ok bool
 }
 
 // prepareOutlined answers a list of the newest state where the state cannot be
-// proved to be that: upstream tells what is in the list, the state has it.
-func (a *Answer) prepareOutlined(ctx context.Context) (*Answer, Reason) {
+// proved to be that, and a further page of a list that began ahead of the state:
+// upstream tells what is in the list, the state has it. If not, why is the reason.
+func (a *Answer) prepareOutlined(ctx context.Context, why Reason) (*Answer, Reason) {
 	s := a.stream
-	if s.disconnected.Load() != 0 || !a.worthOutline() {
-		return nil, Strict
+	// However that ends, an index would have helped.
+	s.learned.note(a.selection, s.hub.Snapshot())
+	if s.disconnected.Load() != 0 || !a.worthOutline() || !s.outlines.hopeful() {
+		return nil, why
 	}
+	if !a.outlineIn(ctx) {
+		if ctx.Err() == nil {
+			s.outlines.misses.Add(1)
+		}
+		return nil, why
+	}
+	s.outlines.misses.Store(0)
+	return a, Hit
+}
+
+// outlineIn gets the outline, and prepares the answer if the state has it all.
+func (a *Answer) outlineIn(ctx context.Context) bool {
+	s := a.stream
+	ctx, cancel := context.WithTimeout(ctx, outlineTimeout)
+	defer cancel()
 	before := s.hub.Snapshot().ResourceVersion()
-	asked, err := s.outline(ctx, a.outlineKey())
+	asked, err := s.outline(ctx, a.outlineKey(), a.client)
 	if err != nil {
-		return nil, Strict
+		return false
 	}
-	o := asked.value
-	if o.rv < before {
+	o, now := asked.value, a.point.kind == newest
+	if now && o.rv < before {
 		s.restart(restored(o.rv, before))
-		return nil, Strict
+		return false
 	}
 	if !s.reach(ctx, o.newest, patience) {
-		return nil, Strict
+		return false
 	}
 	snapshot := s.hub.Snapshot()
-	if snapshot.ResourceVersion() >= o.rv {
+	if now && snapshot.ResourceVersion() >= o.rv {
 		s.helped(told[uint64]{asked.at, o.rv})
-		a.prepareList(snapshot)
-		return a, Hit
+		a.preparePage(a.page(snapshot))
+		return true
 	}
 	objects, ok := o.of(snapshot)
 	if !ok {
-		return nil, Strict
+		return false
 	}
 	a.outlined = true
-	s.learned.note(a.selection, snapshot)
+	s.show(o.rv)
 	p := &page{meta: o.meta, objects: objects}
 	p.visit = p.visitObjects
 	f := a.format()
@@ -162,13 +200,13 @@ func (a *Answer) prepareOutlined(ctx context.Context) (*Answer, Reason) {
 		p.size += int64(f.ItemSize(f.Part(&object.Meta, object.Body.Size())))
 	}
 	a.preparePage(p)
-	return a, Hit
+	return true
 }
 
 // worthOutline tells whether the list is large, by what is known of it.
 func (a *Answer) worthOutline() bool {
 	size := 0
-	a.selection.Range(a.stream.hub.Snapshot(), "", func(o *store.Object) bool {
+	a.selection.Range(a.stream.hub.Snapshot(), a.point.from, func(o *store.Object) bool {
 		size += o.Body.Size()
 		return size <= outlineAbove
 	})
@@ -178,7 +216,7 @@ func (a *Answer) worthOutline() bool {
 // outlineKey is what upstream is asked for, in the one spelling of it.
 func (a *Answer) outlineKey() outlineKey {
 	query := url.Values{}
-	for name, value := range map[string]string{"labelSelector": a.query.labelSelector, "fieldSelector": a.query.fieldSelector} {
+	for name, value := range map[string]string{"labelSelector": a.query.labelSelector, "fieldSelector": a.query.fieldSelector, "continue": a.query.token} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -186,5 +224,5 @@ func (a *Answer) outlineKey() outlineKey {
 	if a.point.limit > 0 {
 		query.Set("limit", strconv.FormatInt(a.point.limit, 10))
 	}
-	return outlineKey{a.stream.asker.resource.path(a.selection.Namespace(), ""), query.Encode()}
+	return outlineKey{a.stream.asker.resource.path(a.selection.Namespace(), ""), query.Encode(), a.client.Class, a.client.Priority}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/asi-gateway/asi-gateway/pkg/cache/selection"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/wire"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 // namer is an upstream that tells outlines alone, as kube-apiserver writes them.
@@ -26,13 +28,15 @@ type namer struct {
 	mu    sync.Mutex
 	list  metav1.PartialObjectMetadataList
 	asked []string
+	// client is on whose behalf was asked last.
+	client *request.Attributes
 	// hold delays answers until it is closed, if it is not nil.
 	hold chan struct{}
 }
 
 func (n *namer) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.mu.Lock()
-	n.asked = append(n.asked, r.URL.Path+"?"+r.URL.RawQuery)
+	n.asked, n.client = append(n.asked, r.URL.Path+"?"+r.URL.RawQuery), request.Behalf(r.Context())
 	list, hold := n.list.DeepCopy(), n.hold
 	n.mu.Unlock()
 	if r.Header.Get("Accept") != outlineAccept {
@@ -108,8 +112,9 @@ func outlinedOf(t *testing.T, s *stream, labelSelector string, limit int64) (*An
 	a := &Answer{
 		stream: s, form: form{encoding: wire.JSON, ok: true}, selection: selected, Header: http.Header{},
 		point: point{kind: newest, limit: limit}, query: &query{labelSelector: labelSelector, limit: limit},
+		client: read(alice, "list", "a", "", ""),
 	}
-	return a.prepareOutlined(t.Context())
+	return a.prepareOutlined(t.Context(), Strict)
 }
 
 // outlinedAtLast is outlinedOf, however long the state is waited for.
@@ -172,6 +177,47 @@ func TestOutlineOfAPageIsAPage(t *testing.T) {
 	}
 }
 
+// nextPageOf is the page behind the object m of a list at resource version 50.
+func nextPageOf(s *stream, selected *selection.Selection) *Answer {
+	return &Answer{
+		stream: s, form: form{encoding: wire.JSON, ok: true}, selection: selected, Header: http.Header{},
+		point: point{kind: exactly, rv: 50, from: "a/m\x00", limit: 1}, query: &query{token: "next", limit: 1},
+		client: read(alice, "list", "a", "", ""),
+	}
+}
+
+func TestAPageOfAListAheadOfTheStateIsMadeByItsOutline(t *testing.T) {
+	n, s, _ := quiet(t)
+	s.restart = func(err error) { t.Error(err) }
+	selected, err := selection.Parse(s.kind, true, "a", "", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.names("50", "n@12")
+	a, reason := nextPageOf(s, selected).prepareOutlined(t.Context(), Future)
+	if a == nil {
+		t.Fatalf("declined: %s", reason)
+	}
+	if got, want := bodyOf(t, a), configMapList(`"resourceVersion":"50"`, configMap("n", 12)); got != want {
+		t.Errorf("got %.200s", strings.ReplaceAll(got, filling, "..."))
+	}
+	if n.asked[0] != "/api/v1/namespaces/a/configmaps?continue=next&limit=1" {
+		t.Errorf("asked for %s", n.asked[0])
+	}
+	// The state may pass it meanwhile, which says nothing of upstream now.
+	s.write(t, "m", 60)
+	if a, reason := nextPageOf(s, selected).prepareOutlined(t.Context(), Future); a == nil {
+		t.Errorf("declined: %s", reason)
+	}
+	s.write(t, "n", 61)
+	if a, reason := nextPageOf(s, selected).prepareOutlined(t.Context(), Future); a != nil || reason != Future {
+		t.Errorf("got %v, %s for an object that has changed since", a, reason)
+	}
+	if s.proofs.newest.Load() != nil {
+		t.Error("taken for a proof")
+	}
+}
+
 func TestOutlineIsAskedWithTheSelectorsOfTheList(t *testing.T) {
 	n, s, clock := quiet(t)
 	if _, reason := outlinedAtLast(t, s, clock, "app=x,tier!=y", 0); reason != Strict || n.questions() != 0 {
@@ -221,6 +267,64 @@ func TestOutlineThatTheStateDoesNotHaveIsForwarded(t *testing.T) {
 			t.Errorf("got %v, %s", a, reason)
 		}
 	})
+}
+
+func TestOutlinesThatAreOfNoUseAreGivenUp(t *testing.T) {
+	n, s, clock := quiet(t)
+	n.names("50", "m@11", "n@40")
+	for range despair + sample {
+		if a, reason := outlinedAtLast(t, s, clock, "", 0); a != nil || reason != Strict {
+			t.Fatalf("got %v, %s", a, reason)
+		}
+	}
+	if got, want := n.questions(), despair+1; got != want {
+		t.Errorf("asked %d times, want %d: one list of %d finds out when they are of use again", got, want, sample)
+	}
+	n.names("60", "m@11", "n@12")
+	for range 2 * sample {
+		outlinedAtLast(t, s, clock, "", 0)
+	}
+	if got := s.outlines.misses.Load(); got != 0 {
+		t.Errorf("%d misses after one that was of use", got)
+	}
+}
+
+func TestOutlineIsAskedOnBehalfOfWhoLists(t *testing.T) {
+	n, s, clock := quiet(t)
+	if a, reason := outlinedAtLast(t, s, clock, "", 0); a == nil {
+		t.Fatalf("declined: %s", reason)
+	}
+	if n.client == nil || n.client.UserName() != alice.GetName() {
+		t.Errorf("asked on behalf of %v", n.client)
+	}
+}
+
+// TestRelaxedReadsAreNotOlderThanAListThatWasShown: what was proved a while ago is
+// new enough for them, and may be older than what an outline has shown since.
+func TestRelaxedReadsAreNotOlderThanAListThatWasShown(t *testing.T) {
+	_, s, clock := quiet(t)
+	s.proofs.note(clock.Now(), 12)
+	relaxed := point{kind: newest, need: need{since: clock.Now().Add(-time.Second)}}
+	if least, reason := s.await(t.Context(), relaxed); least != 12 || reason != Hit {
+		t.Fatalf("%d, %s before a list is shown", least, reason)
+	}
+	if a, reason := outlinedAtLast(t, s, clock, "", 0); a == nil {
+		t.Fatalf("declined: %s", reason)
+	}
+	var reason Reason
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, reason = s.await(t.Context(), relaxed)
+	}()
+	giveUp(t, clock, done)
+	if reason != Strict {
+		t.Errorf("%q for a state from before a list that was shown", reason)
+	}
+	s.write(t, "n", 50)
+	if least, reason := s.await(t.Context(), relaxed); least != 50 || reason != Hit {
+		t.Errorf("%d, %s after the state has got there", least, reason)
+	}
 }
 
 func TestOutlineWaitsForAChangeThatIsOnItsWay(t *testing.T) {

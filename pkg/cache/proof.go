@@ -38,6 +38,8 @@ type proofs struct {
 	newest atomic.Pointer[proof]
 	misses atomic.Int32
 	asked  atomic.Uint32
+	// vain is how many waits in a row for a resource version were.
+	vain atomic.Int32
 	// unproved are the reads of this second and of the one before that a probe did
 	// not help.
 	unproved, unprovedBefore atomic.Int32
@@ -118,6 +120,7 @@ func (s *stream) proveByProbe(ctx context.Context, patient bool) (rv uint64, ok 
 // helped notes that the state has reached what upstream has told.
 func (s *stream) helped(t told[uint64]) {
 	s.proofs.misses.Store(0)
+	s.proofs.vain.Store(0)
 	s.lift.helped()
 	s.proofs.note(t.at, t.value)
 }
@@ -138,6 +141,25 @@ func (s *stream) proveByFence(ctx context.Context) (rv uint64, ok bool) {
 	// that, which costs less.
 	s.proofs.misses.Store(despair - 1)
 	return told.value, true
+}
+
+// arrives waits until the state has reached a resource version that a client knows.
+// If it does not come soon, the resource is quiet, and it will not come at all; or it
+// is the future to upstream, too. After a few such waits there are no more of them,
+// as with probes.
+func (s *stream) arrives(ctx context.Context, rv uint64) bool {
+	if s.hub.Snapshot().ResourceVersion() >= rv {
+		return true
+	}
+	if s.proofs.vain.Load() >= despair && s.proofs.asked.Add(1)%sample != 0 {
+		return false
+	}
+	if !s.reach(ctx, rv, patience) {
+		s.proofs.vain.Add(1)
+		return false
+	}
+	s.proofs.vain.Store(0)
+	return true
 }
 
 // reach waits until the state has reached a resource version.

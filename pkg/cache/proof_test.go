@@ -469,3 +469,41 @@ func (l *lift) runs() bool {
 	defer l.mu.Unlock()
 	return l.running
 }
+
+func TestWaitsForAVersionThatDoesNotComeAreGivenUp(t *testing.T) {
+	s, clock := followed(t, &distant{at: 10}, 10)
+	arrives := func(rv uint64) (ok bool) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			ok = s.arrives(t.Context(), rv)
+		}()
+		giveUp(t, clock, done)
+		return ok
+	}
+	for range despair {
+		before := clock.Now()
+		if arrives(20) || clock.Since(before) < patience {
+			t.Errorf("answered after %s", clock.Since(before))
+		}
+	}
+	before := clock.Now()
+	if arrives(20) || clock.Since(before) != 0 {
+		t.Errorf("waited for %s once more", clock.Since(before))
+	}
+	// A state that is there needs no wait, and says nothing of others.
+	if !arrives(10) {
+		t.Error("the state is there")
+	}
+	waited := 0
+	for range sample {
+		before := clock.Now()
+		arrives(20)
+		if clock.Since(before) > 0 {
+			waited++
+		}
+	}
+	if waited != 1 {
+		t.Errorf("%d of %d waited, want one to find out when it helps again", waited, sample)
+	}
+}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -41,6 +42,9 @@ type stream struct {
 	// disconnected is since when changes are not followed, in Unix nanoseconds; 0
 	// while they are.
 	disconnected atomic.Int64
+	// shown is the highest resource version of lists that were answered ahead of the
+	// state.
+	shown atomic.Uint64
 	// highest is the highest resource version there was: one below it is another
 	// history.
 	highest uint64
@@ -129,11 +133,23 @@ func (s *stream) Bookmark(rv uint64, body []byte) error {
 		s.bookmark.Store(template)
 	}
 	s.highest = max(s.highest, rv)
-	if rv < s.hub.Snapshot().ResourceVersion() {
+	err := s.hub.Progress(rv)
+	if errors.Is(err, store.ErrBackwards) {
 		// A fence, at an apiserver that is ahead of the stream's, has shown more.
 		return nil
 	}
-	return s.hub.Progress(rv)
+	return err
+}
+
+// show remembers that a list was answered at a resource version that the state has
+// not reached.
+func (s *stream) show(rv uint64) {
+	for {
+		shown := s.shown.Load()
+		if shown >= rv || s.shown.CompareAndSwap(shown, rv) {
+			return
+		}
+	}
 }
 
 // Connected implements upstream.Sink.
@@ -148,6 +164,7 @@ func (s *stream) Disconnected(error) {
 func (s *stream) Abandon(error) {
 	s.ready.Store(false)
 	s.proofs.newest.Store(nil)
+	s.shown.Store(0)
 	s.highest = 0
 	s.pending, s.pendingSize, s.tooLarge = nil, 0, nil
 	s.hub.Reset(0, none)

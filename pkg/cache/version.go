@@ -145,14 +145,17 @@ func (s *stream) await(ctx context.Context, p point) (least uint64, reason Reaso
 	switch p.kind {
 	case newest:
 		rv, ok := s.prove(ctx, p.need)
+		// What may be a little stale was proved before others were shown a list that is
+		// newer (outline.go).
+		if shown := s.shown.Load(); ok && rv < shown {
+			rv, ok = shown, s.reach(ctx, shown, patience)
+		}
 		if !ok {
 			return 0, Strict
 		}
 		return rv, Hit
 	case atLeast, exactly:
-		// If it does not come soon, the resource is quiet, and it will not come at all;
-		// or it is the future to upstream, too, which waits three seconds for it.
-		if s.reach(ctx, p.rv, patience) {
+		if s.arrives(ctx, p.rv) {
 			return p.rv, Hit
 		}
 		if p.need.patient {

@@ -27,6 +27,8 @@ const (
 	// HTTP/2 and TLS put around. corkEnough is not held any longer.
 	corkBuffer = 66 << 10
 	corkEnough = 32 << 10
+	// closeWithin bounds the write of what is held when a connection is closed.
+	closeWithin = time.Second
 	// withEnd is up to which size net/http writes a body together with its end, and
 	// not before that, in bytes.
 	withEnd = 4 << 10
@@ -104,10 +106,12 @@ type corkedConn struct {
 	// err is why what was held could not be written.
 	err error
 
-	// deadline is that of net/http for writes.
+	// deadline is that of net/http for writes; bound tells that a release has its own
+	// at the moment, which is not to be lifted.
 	deadline struct {
 		sync.Mutex
 		time.Time
+		bound bool
 	}
 }
 
@@ -137,7 +141,7 @@ func (c *corkedConn) end(rest int32) {
 	// Who writes at the moment takes what is held along.
 	if c.mu.TryLock() {
 		if c.held != nil && (rest == 0 || c.held.n >= corkEnough) {
-			c.release()
+			c.release(c.stall)
 		}
 		c.mu.Unlock()
 	}
@@ -149,7 +153,7 @@ func (c *corkedConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held != nil && c.held.n+len(b) > corkBuffer {
-		c.release()
+		c.release(c.stall)
 	}
 	if c.err != nil {
 		return 0, c.err
@@ -217,13 +221,13 @@ func (c *corkedConn) take() *corkedBytes {
 }
 
 // release writes what is held while net/http does not write, and has set no deadline.
-func (c *corkedConn) release() {
+func (c *corkedConn) release(within time.Duration) {
 	held := c.take()
 	defer corkedBuffers.Put(held)
-	defer c.restoreDeadline()
-	if c.err = c.Conn.SetWriteDeadline(time.Now().Add(c.stall)); c.err == nil {
+	if c.err = c.bindDeadline(within); c.err == nil {
 		_, c.err = c.Conn.Write(held.bytes[:held.n])
 	}
+	c.restoreDeadline()
 }
 
 // expire writes what has been held for too long: a client does not read.
@@ -232,7 +236,7 @@ func (c *corkedConn) expire() {
 	defer c.mu.Unlock()
 	c.stuck.Store(true)
 	if c.held != nil {
-		c.release()
+		c.release(c.stall)
 	}
 }
 
@@ -241,6 +245,10 @@ func (c *corkedConn) SetWriteDeadline(t time.Time) error {
 	c.deadline.Lock()
 	defer c.deadline.Unlock()
 	c.deadline.Time = t
+	if c.deadline.bound && t.IsZero() {
+		// net/http is done with a write of its own, which was held.
+		return nil
+	}
 	return c.Conn.SetWriteDeadline(t)
 }
 
@@ -252,9 +260,17 @@ func (c *corkedConn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
+func (c *corkedConn) bindDeadline(within time.Duration) error {
+	c.deadline.Lock()
+	defer c.deadline.Unlock()
+	c.deadline.bound = true
+	return c.Conn.SetWriteDeadline(time.Now().Add(within))
+}
+
 func (c *corkedConn) restoreDeadline() {
 	c.deadline.Lock()
 	defer c.deadline.Unlock()
+	c.deadline.bound = false
 	// It fails for a connection that is gone.
 	_ = c.Conn.SetWriteDeadline(c.deadline.Time)
 }
@@ -263,7 +279,8 @@ func (c *corkedConn) restoreDeadline() {
 func (c *corkedConn) Close() error {
 	if c.mu.TryLock() {
 		if c.held != nil {
-			c.release()
+			// TLS says goodbye within five seconds; who is that slow does not hear it.
+			c.release(closeWithin)
 		}
 		c.mu.Unlock()
 	}

@@ -95,6 +95,52 @@ func TestAnAnswerIsOneWrite(t *testing.T) {
 	})
 }
 
+// slowConn is a connection whose client reads when it is told to.
+type slowConn struct {
+	net.Conn
+	reads    chan struct{}
+	deadline atomic.Pointer[time.Time]
+}
+
+func (s *slowConn) Write(b []byte) (int, error) {
+	<-s.reads
+	return len(b), nil
+}
+
+func (s *slowConn) SetWriteDeadline(t time.Time) error {
+	s.deadline.Store(&t)
+	return nil
+}
+
+// TestWhatIsReleasedIsBound: net/http takes its deadline away when a write is done,
+// which it is for net/http as soon as it is held.
+func TestWhatIsReleasedIsBound(t *testing.T) {
+	corked(t, func(t *testing.T) {
+		s := &slowConn{reads: make(chan struct{})}
+		c := &corkedConn{Conn: s, corks: &corks{hold: time.Hour}, stall: time.Minute}
+		start := time.Now()
+		c.begin()
+		if err := c.SetWriteDeadline(start.Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, c, "held")
+		go c.end(0)
+		synctest.Wait()
+		if err := c.SetWriteDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.deadline.Load(); !got.Equal(start.Add(time.Minute)) {
+			t.Errorf("the write has to end by %s, want %s", got, start.Add(time.Minute))
+		}
+		close(s.reads)
+		synctest.Wait()
+		if got := s.deadline.Load(); !got.IsZero() {
+			t.Errorf("the next write has to end by %s, and net/http has set no deadline", got)
+		}
+		<-time.After(2 * time.Hour)
+	})
+}
+
 func TestNothingIsHeldForLong(t *testing.T) {
 	corked(t, func(t *testing.T) {
 		s := &sink{}

@@ -173,5 +173,20 @@ func From(ctx context.Context) *Attributes {
 	return a
 }
 
+type behalfKey struct{}
+
+// OnBehalf returns a context for a request of the gateway's own that is made for a
+// client's: it is routed and bounded as that would be. WithAttributes does not say
+// so: the gateway's own requests may come of a client's, too.
+func OnBehalf(ctx context.Context, a *Attributes) context.Context {
+	return context.WithValue(ctx, behalfKey{}, a)
+}
+
+// Behalf returns the attributes that OnBehalf put into ctx, nil if none.
+func Behalf(ctx context.Context) *Attributes {
+	a, _ := ctx.Value(behalfKey{}).(*Attributes)
+	return a
+}
+
 // UserName is the name of the authenticated user, system:anonymous without one.
 func (a *Attributes) UserName() string { return a.user().GetName() }

@@ -29,9 +29,14 @@ func TestOwnRequestsDoNotQueueWithOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, err := admin.FlowcontrolV1().FlowSchemas().Get(ctx, "asi-gateway", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+	const alone, reads = "asi-gateway", "asi-gateway-reads"
+	schemas := map[string]string{}
+	for _, name := range []string{alone, reads} {
+		schema, err := admin.FlowcontrolV1().FlowSchemas().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		schemas[string(schema.UID)] = name
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", credential(t, "asi-gateway", "asi-gateway"))
 	if err != nil {
@@ -41,8 +46,8 @@ func TestOwnRequestsDoNotQueueWithOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// classified is whether a request goes by the gateway's flow schema.
-	classified := func(method, path, body, as string) bool {
+	// classified is which of the gateway's flow schemas a request goes by, if any.
+	classified := func(method, path, body, as string) string {
 		t.Helper()
 		r, err := http.NewRequestWithContext(ctx, method, config.Host+path, strings.NewReader(body))
 		if err != nil {
@@ -61,32 +66,32 @@ func TestOwnRequestsDoNotQueueWithOthers(t *testing.T) {
 		if uid == "" {
 			t.Fatalf("%s %s: the apiserver does not say by which flow schema", method, path)
 		}
-		return uid == string(schema.UID)
+		return schemas[uid]
 	}
 	// A new flow schema takes effect a little later.
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for !classified(http.MethodGet, "/api/v1/nodes", "", "") {
+	for classified(http.MethodGet, "/api/v1/nodes", "", "") != reads {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			t.Fatal("the nodes are never listed by the gateway's own flow schema")
 		}
 	}
-	for _, own := range []struct{ method, path, body string }{
-		{http.MethodPost, "/apis/authentication.k8s.io/v1/tokenreviews", `{"spec":{"token":"x"}}`},
-		{http.MethodPost, "/apis/authorization.k8s.io/v1/subjectaccessreviews", `{"spec":{"user":"alice","resourceAttributes":{"verb":"get","resource":"pods"}}}`},
-		{http.MethodGet, "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication", ""},
-		{http.MethodGet, "/api/v1/nodes?watch=true&timeoutSeconds=1", ""},
-		{http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/clusterroles", ""},
-		{http.MethodGet, "/api/v1/pods?watch=true&timeoutSeconds=1", ""},
-		{http.MethodPost, "/api/v1/namespaces/default/events", `{"metadata":{"generateName":"limit."},"involvedObject":{"namespace":"default"}}`},
+	for _, own := range []struct{ method, path, body, schema string }{
+		{http.MethodPost, "/apis/authentication.k8s.io/v1/tokenreviews", `{"spec":{"token":"x"}}`, alone},
+		{http.MethodPost, "/apis/authorization.k8s.io/v1/subjectaccessreviews", `{"spec":{"user":"alice","resourceAttributes":{"verb":"get","resource":"pods"}}}`, alone},
+		{http.MethodGet, "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication", "", reads},
+		{http.MethodGet, "/api/v1/nodes?watch=true&timeoutSeconds=1", "", reads},
+		{http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/clusterroles", "", reads},
+		{http.MethodGet, "/api/v1/pods?watch=true&timeoutSeconds=1", "", reads},
+		{http.MethodPost, "/api/v1/namespaces/default/events", `{"metadata":{"generateName":"limit."},"involvedObject":{"namespace":"default"}}`, alone},
 	} {
-		if !classified(own.method, own.path, own.body, "") {
-			t.Errorf("%s %s queues with others", own.method, own.path)
+		if got := classified(own.method, own.path, own.body, ""); got != own.schema {
+			t.Errorf("%s %s goes by %q, want %s", own.method, own.path, got, own.schema)
 		}
 	}
-	if classified(http.MethodGet, "/api/v1/nodes", "", "bob") {
+	if classified(http.MethodGet, "/api/v1/nodes", "", "bob") != "" {
 		t.Error("what bob asks for takes the place of the gateway's own requests")
 	}
 }

@@ -3,7 +3,9 @@ package differential
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,13 +16,15 @@ import (
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
+var tokenOfPage = regexp.MustCompile(`"continue":"([^"]+)"`)
+
 // testOutlines lists long custom resources while others are written all the time, so
 // that no probe shows that the cache has the newest of them. Gateways with a cache
 // answer from it nevertheless, by the names and versions that the kube-apiserver
 // tells; what a write before has done must be there.
 func testOutlines(t *testing.T, b *bench) {
 	admin := seeder{t.Context(), b}
-	filling := strings.Repeat("x", 20<<10)
+	filling := strings.Repeat("x", 40<<10)
 	for _, name := range []string{"long-a", "long-b", "long-c"} {
 		if _, err := admin.do(post(widgets, fmt.Sprintf(`{"apiVersion":"diff.example.com/v1","kind":"Widget",
 			"metadata":{"name":%q,"labels":{"long":"yes"},"annotations":{"filling":%q}},"spec":{"color":"red"}}`, name, filling))); err != nil {
@@ -63,11 +67,33 @@ func (b *bench) listsOutlined(t *testing.T, v variant, node *fixture.Gateway, pa
 		if g, w := maskContinue(string(masked(got.body))), maskContinue(string(masked(want.body))); g != w {
 			return false, fmt.Errorf("%.2000s\ndirect: %.2000s", g, w)
 		}
-		return countOutlined(t, node) > before, nil
+		if countOutlined(t, node) == before {
+			return false, nil
+		}
+		return true, b.nextOutlined(t, v, path, got.body)
 	})
 	if err != nil {
 		t.Fatalf("GET %s, %d times: %v", path, lists, err)
 	}
+}
+
+// nextOutlined reads what follows a page, at a resource version that the state has
+// hardly reached.
+func (b *bench) nextOutlined(t *testing.T, v variant, path string, page []byte) error {
+	t.Helper()
+	token := tokenOfPage.FindSubmatch(page)
+	if token == nil {
+		return nil
+	}
+	next := get(path + "&continue=" + string(token[1]))
+	got, want := b.gateways[v].must(t, next), b.direct.must(t, next)
+	if !bytes.Equal(got.body, want.body) {
+		return fmt.Errorf("the next page is %.2000s\ndirect: %.2000s", got.body, want.body)
+	}
+	if !fromMemory(got.header) {
+		return errors.New("the next page was forwarded")
+	}
+	return nil
 }
 
 func countOutlined(t *testing.T, node *fixture.Gateway) float64 {
