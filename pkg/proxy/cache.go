@@ -28,7 +28,7 @@ type cached interface {
 func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *flights) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := request.From(r.Context())
-		if a.Identity != nil && writes(a.Verb) {
+		if a.Identity != nil && a.Writes() {
 			defer cached.Writing(a)()
 		}
 		if a.Identity == nil || a.Upgrade || (a.Impersonated == nil && wantsImpersonation(r.Header)) || r.ContentLength != 0 {
@@ -60,14 +60,6 @@ func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *
 			panic(http.ErrAbortHandler)
 		}
 	})
-}
-
-func writes(verb string) bool {
-	switch verb {
-	case "create", "update", "patch", "delete", "deletecollection":
-		return true
-	}
-	return false
 }
 
 // clientWriter writes an answer to a client.

@@ -188,5 +188,14 @@ func Behalf(ctx context.Context) *Attributes {
 	return a
 }
 
+// Writes tells the verbs that change objects, or connect to something.
+func (a *Attributes) Writes() bool {
+	switch a.Verb {
+	case "create", "update", "patch", "delete", "deletecollection":
+		return true
+	}
+	return false
+}
+
 // UserName is the name of the authenticated user, system:anonymous without one.
 func (a *Attributes) UserName() string { return a.user().GetName() }

@@ -125,11 +125,7 @@ func writes(a *request.Attributes) bool {
 	case "exec", "attach", "portforward", "proxy":
 		return false
 	}
-	switch a.Verb {
-	case "create", "update", "patch", "delete", "deletecollection":
-		return true
-	}
-	return false
+	return a.Writes()
 }
 
 // exempt tells what no switch stops.
