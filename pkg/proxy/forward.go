@@ -77,7 +77,12 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.fail(w, r, context.Cause(ctx), body.blame(err))
 		return
 	}
-	defer response.Body.Close()
+	defer func() {
+		// To close waits for a body that is still being sent, unless the request is given
+		// up; and a client that has been refused may not send the rest of its own.
+		flight.cancel(nil)
+		response.Body.Close()
+	}()
 	switch {
 	case response.StatusCode == http.StatusSwitchingProtocols:
 		if a.Admission != nil {

@@ -227,6 +227,25 @@ func TestUnreachableApiserverIsWorthARetry(t *testing.T) {
 	}
 }
 
+// TestRefusedClientsNeedNotSendTheRest answers before the request's body is there, as
+// kube-apiserver does, to clients that send no more then: each waits for the other.
+func TestRefusedClientsNeedNotSendTheRest(t *testing.T) {
+	gateway, _ := gatewayBefore(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadRequest) })
+	for _, path := range []string{"/api/v1/namespaces/a/pods/b/portforward", "/api/v1/namespaces/a/pods"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		rest, unsent := io.Pipe()
+		defer unsent.Close()
+		response, body, err := send(t, gateway, http.MethodPost, path, func(r *http.Request) {
+			*r = *r.WithContext(ctx)
+			r.Body, r.ContentLength, r.GetBody = rest, -1, nil
+		})
+		if err != nil || response.StatusCode != http.StatusBadRequest || body != "no\n" {
+			t.Errorf("%s: %q, %v", path, body, err)
+		}
+	}
+}
+
 func TestRedirectToAnotherHostIsRefused(t *testing.T) {
 	gateway, _ := gatewayBefore(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.Query().Get("to"))
