@@ -31,8 +31,10 @@ unit: deps ## packages by themselves, with the race detector; and without it wha
 	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
 	cd bench/plot && $(GO) vet ./... && $(GO) test ./...
 
+# The gateway is built by the tests: that it has changed is no reason for go test to
+# run them again.
 e2e: deps kube ## with the real cluster; one package at a time, they are heavy
-	$(GO) test -race -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/storm/... ./test/survival/...
+	$(GO) test -race -count 1 -p 1 -timeout 30m ./hack/... ./test/attack/... ./test/clients/... ./test/consistency/... ./test/deploy/... ./test/differential/... ./test/failover/... ./test/limits/... ./test/storm/... ./test/survival/...
 
 lint: ## gofmt, vet, staticcheck
 	@out=$$(gofmt -l bench cmd hack pkg test); [ -z "$$out" ] || { echo "not formatted, run gofmt -w:"; echo "$$out"; exit 1; }
