@@ -72,13 +72,13 @@ fuzz: ## every fuzz target for FUZZTIME
 
 PLOT := $(GO) run -C bench/plot . ../results
 
-bench: kube ## figures into bench/results, about 10 minutes
+bench: kube ## figures into bench/results: forwarding, idle watches, and the cache at a small size
 	$(GO) run ./bench forward
 	$(GO) run ./bench watches
 	$(GO) run ./bench cache -out bench/results/small
 	$(PLOT)
 
-bench-large: kube ## those of the cache, at the size of a large cluster: 50,000 pods, 5,000 nodes; 40 minutes
+bench-large: kube ## those of the cache at the size of a large cluster: 50,000 pods, 5,000 nodes; scale and day
 	$(GO) run ./bench cache -rounds 5 -pods 50000 -nodes 5000 -watchers 2000 -node-watchers 10000 -storm 5000 -hold 20s
 	$(GO) run ./bench scale
 	$(GO) run ./bench day
