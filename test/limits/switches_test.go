@@ -137,11 +137,20 @@ func TestSwitchesStopRequestsAtOnceAndForATime(t *testing.T) {
 		const lasts = 2 * time.Second
 		// A write that leaves nothing behind if it comes before the switch.
 		dry := path + "?dryRun=All"
-		begun := time.Now()
 		o.apply("Switch", "switch-brief", fmt.Sprintf(`{type: ReadOnly, duration: %s, reason: briefly}`, lasts))
 		eventually(t, lasts, func(context.Context) error {
 			return core.expects("switch/switch-brief", http.StatusServiceUnavailable, http.MethodPost, dry, named("brief"))
 		})
+		var s v1alpha1.Switch
+		must(t, o.get(t.Context(), "Switch", "switch-brief", &s))
+		if s.Status.ExpiresAt == nil || s.Status.RequestedBy == "" {
+			t.Fatalf("status %+v", s.Status)
+		}
+		// Times of expiry are in whole seconds.
+		expires := s.Status.ExpiresAt.Time
+		if d := expires.Sub(s.CreationTimestamp.Time); d < lasts || d > lasts+time.Second {
+			t.Errorf("a switch of %s, made at %s, expires at %s", lasts, s.CreationTimestamp, s.Status.ExpiresAt)
+		}
 		eventually(t, 2*lasts, func(ctx context.Context) error {
 			a, err := core.do(ctx, http.MethodPost, dry, named("brief"))
 			if err == nil && a.code != http.StatusCreated {
@@ -149,14 +158,8 @@ func TestSwitchesStopRequestsAtOnceAndForATime(t *testing.T) {
 			}
 			return err
 		})
-		// Times of expiry are in whole seconds.
-		if took := time.Since(begun); took < lasts-time.Second || took > lasts+time.Second {
-			t.Errorf("a switch of %s was on for %s", lasts, took)
-		}
-		var s v1alpha1.Switch
-		must(t, o.get(t.Context(), "Switch", "switch-brief", &s))
-		if s.Status.ExpiresAt == nil || s.Status.RequestedBy == "" {
-			t.Errorf("status %+v", s.Status)
+		if late := time.Since(expires); late < 0 || late > lasts {
+			t.Errorf("the switch ended %s after its expiry", late)
 		}
 		eventually(t, 5*time.Second, func(context.Context) error {
 			if len(logged(t, g, `"switch off"`, `"switch-brief"`)) == 0 {
