@@ -153,11 +153,18 @@ func (b *cacheBench) startGateway(ctx context.Context, name string) (*fixture.Ga
 		"--default-policies=true", "--cache-resources", "pods,nodes", "--cache-check-interval", "1h")
 }
 
+// preferred is the encoding that a gateway begins with: it is known then what is to
+// be cached.
+const preferred = "protobuf"
+
 // load has a gateway hold pods and nodes in both encodings.
 func (b *cacheBench) load(ctx context.Context, s server) error {
 	for _, resource := range []string{"pods", "nodes"} {
 		for _, encoding := range []struct{ name, accept string }{{"json", jsonType}, {"protobuf", protobufType}} {
 			// What is asked for the first time is loaded, and forwarded meanwhile.
+			if err := awaitReady(ctx, s.ops, resource, preferred); err != nil {
+				return err
+			}
 			a := ask{path: "/api/v1/" + resource + "?limit=1", accept: encoding.accept}
 			if _, err := a.read(ctx, b.one[0], s.url, make([]byte, readBuffer)); err != nil {
 				return err

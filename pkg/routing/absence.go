@@ -43,5 +43,10 @@ func (a *absence) returned(now time.Time, failback time.Duration) float64 {
 		}
 		return 1
 	}
-	return min(1, max(0, float64(now.UnixNano()-until)/float64(failback)))
+	passed := now.UnixNano() - until
+	if passed < 0 {
+		// The machine's clock was set back.
+		return 1
+	}
+	return min(1, float64(passed)/float64(failback))
 }

@@ -26,8 +26,10 @@ type group struct {
 	absence  absence
 
 	mu sync.Mutex
-	// tokens are of the group's qps.
+	// tokens are of the group's qps, latest is the last time that they have seen: a
+	// call with an earlier one would have what has flowed in since flow in again.
 	tokens rate.Limiter
+	latest time.Time
 }
 
 // groupSpec is a compiled spec. It is immutable.
@@ -66,6 +68,7 @@ func (g *group) setSpec(s *groupSpec, now time.Time) {
 	if s.qps < 0 || (old != nil && old.qps == s.qps && old.burst == s.burst) {
 		return
 	}
+	now = g.clamp(now)
 	g.tokens.SetLimitAt(now, rate.Limit(s.qps))
 	g.tokens.SetBurstAt(now, s.burst)
 	if old == nil || old.qps < 0 {
@@ -123,6 +126,7 @@ func (g *group) check(p v1alpha1.Priority, long bool, now time.Time, take bool) 
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now = g.clamp(now)
 	tokens := g.tokens.TokensAt(now)
 	if vital {
 		// It counts, so that others wait for it; but not without end.
@@ -139,6 +143,15 @@ func (g *group) check(p v1alpha1.Priority, long bool, now time.Time, take bool) 
 		g.tokens.AllowN(now, 1)
 	}
 	return nil
+}
+
+// clamp returns now, or the latest time if that is later.
+func (g *group) clamp(now time.Time) time.Time {
+	if now.Before(g.latest) {
+		return g.latest
+	}
+	g.latest = now
+	return now
 }
 
 // full tells whether as much is under way as a limit lets in of a priority from which

@@ -147,11 +147,7 @@ func TestOverloadShedsTheLowestFirst(t *testing.T) {
 	shed := func() v1alpha1.Priority { return p.highest() }
 	second := func(answers, overloads int) {
 		for i := range answers {
-			code := 200
-			if i < overloads {
-				code = 429
-			}
-			p.answered(code)
+			p.answered(i < overloads)
 		}
 		p.tick()
 	}
@@ -216,5 +212,25 @@ func TestClientsReturnGradually(t *testing.T) {
 	kill(u, "bypass")
 	if n := onMain(); n != 200 {
 		t.Errorf("%d of 200 clients served by main alone", n)
+	}
+}
+
+// TestLateCallersMakeNoTokens: a request that has looked at the clock before others
+// comes behind them now and then.
+func TestLateCallersMakeNoTokens(t *testing.T) {
+	u, clock := upstream(t, []*v1alpha1.UpstreamGroup{limited("10", 10, 0)})
+	g := u.table.Load().groups[0]
+	start, passed := clock.Now(), 0
+	for i := range 1000 {
+		now := start
+		if i%2 == 0 {
+			now = start.Add(time.Second)
+		}
+		if g.admit("P1", true, now) == nil {
+			passed++
+		}
+	}
+	if passed != 10 {
+		t.Errorf("%d passed, want the burst of 10, which was full", passed)
 	}
 }

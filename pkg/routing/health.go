@@ -147,13 +147,18 @@ func (h *health) lost(mayEject bool, now time.Time) (ejected bool) {
 	return true
 }
 
-func (h *health) ejected(now int64) bool { return h.ejectedUntil.Load() > now }
+// ejected tells whether the server is to be left alone. Nobody is for longer than
+// maxEject, but for a machine's clock that was set back.
+func (h *health) ejected(now int64) bool {
+	left := time.Duration(h.ejectedUntil.Load() - now)
+	return left > 0 && left <= maxEject
+}
 
 // warmth is the part of its requests that a server gets after it has come back.
 // It is never 0: only requests warm it up.
 func (h *health) warmth(now int64, slowStart time.Duration) float64 {
 	since := h.warmSince.Load()
-	if since == 0 || slowStart <= 0 {
+	if since == 0 || slowStart <= 0 || now < since {
 		return 1
 	}
 	return min(1, max(0.05, float64(now-since)/float64(slowStart)))
@@ -164,7 +169,7 @@ func (h *health) describe(now time.Time) (v1alpha1.EndpointHealth, string, time.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.condition()
-	if until := h.ejectedUntil.Load(); (c == ready || c == unknown) && until > now.UnixNano() {
+	if until := h.ejectedUntil.Load(); (c == ready || c == unknown) && h.ejected(now.UnixNano()) {
 		began := time.Unix(0, until).Add(-min(ejectFor*time.Duration(h.ejections), maxEject))
 		return v1alpha1.EndpointEjected, "lost several requests in a row", began
 	}

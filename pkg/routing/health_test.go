@@ -3,6 +3,10 @@ package routing
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -145,5 +149,59 @@ func TestSilence(t *testing.T) {
 	s.lasted = 0
 	if ticks(5, 2, true) || tick(time.Minute, 2, true) {
 		t.Error("a pause of the gateway counted as silence of the server")
+	}
+}
+
+func TestAClockThatIsSetBackHoldsNobodyUp(t *testing.T) {
+	const failback = 30 * time.Second
+	now := time.Unix(100_000, 0)
+	before := now.Add(-time.Hour)
+	var a absence
+	a.look(false, now.Add(-longAbsence))
+	a.look(true, now)
+	if part := a.returned(now, failback); part != 0 {
+		t.Errorf("%v of the clients are back at once", part)
+	}
+	if part := a.returned(before, failback); part != 1 {
+		t.Errorf("%v of the clients are back an hour before", part)
+	}
+	h := &health{}
+	h.probed(true, "", now)
+	h.warmSince.Store(now.UnixNano())
+	for range lossesToEject {
+		h.lost(true, now)
+	}
+	if !h.ejected(now.UnixNano()) || h.warmth(now.UnixNano(), failback) == 1 {
+		t.Fatal("neither ejected nor cold")
+	}
+	if h.ejected(before.UnixNano()) {
+		t.Error("ejected for an hour")
+	}
+	if part := h.warmth(before.UnixNano(), failback); part != 1 {
+		t.Errorf("gets %v of its requests for an hour", part)
+	}
+}
+
+// TestWhatTheGatewayLacksIsNoFaultOfAServer: a gateway without a port to call from
+// cannot tell whether anybody listens.
+func TestWhatTheGatewayLacksIsNoFaultOfAServer(t *testing.T) {
+	dial := func(errno syscall.Errno) error {
+		return notSent{&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}}
+	}
+	u, clock := upstream(t, mainAndBypass([]string{"https://a"}, nil))
+	g := u.table.Load().groups[0]
+	e := u.Endpoints()[0]
+	e.health.probed(true, "", clock.Now())
+	trip := trip{upstream: u}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.EADDRNOTAVAIL} {
+		trip.failed(r, g, e, dial(errno), clock.Now())
+		if e.health.condition() != ready {
+			t.Fatalf("given up for %s", errno)
+		}
+	}
+	trip.failed(r, g, e, dial(syscall.ECONNREFUSED), clock.Now())
+	if e.health.condition() != down {
+		t.Error("not given up although nobody listens")
 	}
 }

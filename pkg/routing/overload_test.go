@@ -293,7 +293,7 @@ func (c *crowd) enter(j *job) {
 func (c *crowd) answer(j *job, code int) {
 	c.server.end(j, c.now)
 	c.g.release(false)
-	c.g.pressure.answered(code)
+	c.g.pressure.answered(code == 429)
 	if took := time.Duration((c.now - j.arrived) * 1e9); !j.list {
 		c.e.latency.add(took)
 		c.g.adaptive.answered(code, took)

@@ -1,17 +1,19 @@
 package routing
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 const (
 	// pressureTick is how often a group's load is judged.
 	pressureTick = time.Second
-	// overloadedPart of the answers must be 429 or 503, of at least overloadedLeast,
-	// for the servers to be overloaded.
+	// overloadedPart of the answers must say that the servers are too busy, of at least
+	// overloadedLeast, for them to be overloaded.
 	overloadedPart  = 0.1
 	overloadedLeast = 10
 	// calmTicks must pass without overload before one more priority is let in.
@@ -36,12 +38,24 @@ type pressure struct {
 	calm int
 }
 
-// answered counts an answer.
-func (p *pressure) answered(code int) {
+// answered counts an answer, which may be a refusal.
+func (p *pressure) answered(refused bool) {
 	p.answers.Add(1)
-	if code == 429 || code == 503 {
+	if refused {
 		p.overloads.Add(1)
 	}
+}
+
+// tooBusy tells whether an answer to a request, of which attributes may not be known,
+// is an apiserver's refusal for having too much to do. It says when to come again
+// then (k8s.io/apiserver pkg/server/filters). An eviction that a disruption budget
+// forbids, a proxied pod and an aggregated apiserver that is gone have the same codes.
+func tooBusy(response *http.Response, a *request.Attributes) bool {
+	switch response.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return response.Header.Get("Retry-After") != "" && (a == nil || ofObjects(a))
+	}
+	return false
 }
 
 // tick judges the last second.

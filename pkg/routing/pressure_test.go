@@ -137,3 +137,34 @@ func TestServersThatRefuseAreSparedTheLowestPrioritiesFirst(t *testing.T) {
 	}
 	second("as before", 5, "")
 }
+
+// TestOnlyAnApiserversOwnRefusalsAreOverload: others have the same codes.
+func TestOnlyAnApiserversOwnRefusalsAreOverload(t *testing.T) {
+	const pod = "/api/v1/namespaces/a/pods/b"
+	for _, test := range []struct {
+		what, path string
+		code       int
+		retryAfter string
+		want       bool
+	}{
+		{"too many requests", pod, http.StatusTooManyRequests, "1", true},
+		{"too many requests of its status", pod + "/status", http.StatusTooManyRequests, "1", true},
+		{"a server that is shutting down", pod, http.StatusServiceUnavailable, "5", true},
+		{"an answer", pod, http.StatusOK, "", false},
+		{"a timeout", pod, http.StatusGatewayTimeout, "1", false},
+		{"an aggregated apiserver that is gone", "/apis/metrics.k8s.io/v1beta1/nodes", http.StatusServiceUnavailable, "", false},
+		{"an eviction that a budget forbids", pod + "/eviction", http.StatusTooManyRequests, "10", false},
+		{"a service that has too much to do", "/api/v1/namespaces/a/services/b/proxy/x", http.StatusServiceUnavailable, "1", false},
+	} {
+		response := &http.Response{StatusCode: test.code, Header: http.Header{}}
+		if test.retryAfter != "" {
+			response.Header.Set("Retry-After", test.retryAfter)
+		}
+		if got := tooBusy(response, attributes(t, test.path, "alice", "P2")); got != test.want {
+			t.Errorf("%s: overload is %t", test.what, got)
+		}
+	}
+	if !tooBusy(&http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}, nil) {
+		t.Error("the gateway's own requests do not count")
+	}
+}

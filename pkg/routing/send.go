@@ -5,7 +5,10 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 // send has one server answer, and notes what that says about it. The places that
@@ -28,7 +31,7 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 		return nil, err
 	}
 	e.health.answered()
-	g.pressure.answered(response.StatusCode)
+	g.pressure.answered(tooBusy(response, t.call.Attributes))
 	if lane == Short && inMemory(r) {
 		took := now.Sub(start)
 		e.latency.add(took)
@@ -57,8 +60,13 @@ func (c Call) bodyFollows() bool {
 	if c.Lane != Short && c.Lane != Bulk {
 		return false
 	}
-	a := c.Attributes
-	return a == nil || !a.IsResourceRequest || a.Subresource == "" || a.Subresource == "status" || a.Subresource == "scale"
+	return c.Attributes == nil || ofObjects(c.Attributes)
+}
+
+// ofObjects tells requests that the apiserver answers itself from those that have
+// something to do with what objects stand for: a pod's log, a service's own answer.
+func ofObjects(a *request.Attributes) bool {
+	return !a.IsResourceRequest || a.Subresource == "" || a.Subresource == "status" || a.Subresource == "scale"
 }
 
 // awaitBody waits until the body has begun, and of objects and lists until so much of
@@ -97,6 +105,9 @@ func (t *trip) failed(r *http.Request, g *group, e *Endpoint, err error, now tim
 		return
 	}
 	e.failed.Add(1)
+	if ownFault(err) {
+		return
+	}
 	if errors.As(err, &notSent{}) {
 		e.health.unreached(err, true, now)
 		e.probeSoon()
@@ -106,6 +117,17 @@ func (t *trip) failed(r *http.Request, g *group, e *Endpoint, err error, now tim
 		t.upstream.metrics.ejections.WithLabelValues(e.Group, e.URL.Host).Inc()
 	}
 	e.probeSoon()
+}
+
+// ownFault tells errors of a connection that the gateway's machine could not make, for
+// want of files or ports: they say nothing of the server.
+func ownFault(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayEject tells whether the group can do without the server: half of them stay.

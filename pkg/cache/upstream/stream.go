@@ -63,8 +63,9 @@ type Stream struct {
 	sink   Sink
 	// rv is what has been reached; 0 before there is a whole.
 	rv uint64
-	// paged tells that the server does not send initial state in a watch.
-	paged bool
+	// paged tells that the server does not send initial state in a watch; half that the
+	// last watch ended before all of it was there.
+	paged, half bool
 	// distrust has why everything is to be dropped.
 	distrust chan error
 }
@@ -95,7 +96,7 @@ var (
 	// errDistrust is for what Restart was told.
 	errDistrust = errors.New("what was read is not trusted any more")
 	// errIdle ends a watch without a sign of life.
-	errIdle = errors.New("no event and no bookmark for a long time")
+	errIdle = errors.New("no answer, no event and no bookmark for a long time")
 )
 
 const (
@@ -107,8 +108,13 @@ const (
 	// watchSeconds is how long watches are asked to last, up to twice of it: not
 	// all streams end together.
 	watchSeconds = 300
-	// maxIdle is how long a watch can say nothing: bookmarks come every minute.
-	maxIdle = 3 * time.Minute
+	// initialSeconds is the same for those that begin with the initial state, which
+	// may take a while: at their end everything would be read from the beginning.
+	initialSeconds = 1800
+	// headersWithin bounds the wait for a watch to begin. maxIdle is how long one can
+	// say nothing: bookmarks come every minute.
+	headersWithin = 30 * time.Second
+	maxIdle       = 3 * time.Minute
 	// pageSize is that of a paged list.
 	pageSize = 500
 )
@@ -159,30 +165,27 @@ func (s *Stream) Run(ctx context.Context) {
 // follow gets the whole, if there is none, and changes until the watch ends. The
 // error is never nil; io.EOF for a clean end.
 func (s *Stream) follow(ctx context.Context) error {
-	if s.rv == 0 && s.paged {
+	// What does not come in one piece may come in many, or the server has a reason
+	// not to send it in a watch. Of a list that fails the next try is a watch again.
+	if s.rv == 0 && (s.paged || s.half) {
+		s.half = false
 		if err := s.list(ctx); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	query := url.Values{"watch": {"1"}, "allowWatchBookmarks": {"true"}, "timeoutSeconds": {strconv.Itoa(watchSeconds + rand.IntN(watchSeconds))}}
-	initial := s.rv == 0
+	query := url.Values{"watch": {"1"}, "allowWatchBookmarks": {"true"}}
+	initial, seconds := s.rv == 0, watchSeconds
 	if initial {
+		seconds = initialSeconds
 		query.Set("sendInitialEvents", "true")
 		query.Set("resourceVersionMatch", "NotOlderThan")
 	} else {
 		query.Set("resourceVersion", strconv.FormatUint(s.rv, 10))
 	}
-	response, err := s.get(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if err := s.checked(response, initial); err != nil {
-		return err
-	}
-	idle := s.config.Clock.NewTimer(maxIdle)
+	query.Set("timeoutSeconds", strconv.Itoa(seconds+rand.IntN(seconds)))
+	idle := s.config.Clock.NewTimer(headersWithin)
 	defer idle.Stop()
 	alive := make(chan struct{}, 1)
 	ended := make(chan struct{})
@@ -203,9 +206,19 @@ func (s *Stream) follow(ctx context.Context) error {
 			}
 		}
 	}()
+	response, err := s.get(ctx, query)
+	if err != nil {
+		return s.broken(ctx, err)
+	}
+	defer response.Body.Close()
+	alive <- struct{}{}
+	if err := s.checked(response, initial); err != nil {
+		return err
+	}
 	events := wire.NewEventReader(response.Body, s.config.Kind, s.config.Encoding, s.config.MaxObject)
 	if initial {
 		s.sink.Begin()
+		defer func() { s.half = initial }()
 	} else {
 		s.sink.Connected()
 	}

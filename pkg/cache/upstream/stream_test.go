@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -106,6 +107,15 @@ func bookmark(rv int, initial bool) string {
 	return fmt.Sprintf(`{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"%d"%s}}}`+"\n", rv, annotation)
 }
 
+// list is a whole list of objects.
+func list(rv int, names ...string) string {
+	var items []string
+	for _, name := range names {
+		items = append(items, strings.Replace(object(name, 5), `"kind":"ConfigMap","apiVersion":"v1",`, "", 1))
+	}
+	return fmt.Sprintf(`{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"%d"},"items":[%s]}`+"\n", rv, strings.Join(items, ","))
+}
+
 func failure(code int, reason string) string {
 	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no","reason":%q,"code":%d}`, reason, code)
 }
@@ -151,9 +161,19 @@ func TestFaults(t *testing.T) {
 			answers: []answer{{200, initial() + event("MODIFIED", "x", 11)[:30], true}, {200, event("MODIFIED", "x", 11), false}},
 			want:    slices.Concat(whole, []string{"disconnected", "connected", "MODIFIED x 11", "disconnected"}), versions: []string{"-", "10"},
 		},
-		"half a whole is none": {
-			answers: []answer{{200, event("ADDED", "x", 5), true}, {200, initial(), false}},
-			want:    slices.Concat([]string{"begin", "add x 5", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+		"half a whole is none, and the next is listed": {
+			answers:  []answer{{200, event("ADDED", "x", 5), true}, {200, list(10, "x"), false}, {200, event("MODIFIED", "x", 11), false}},
+			want:     []string{"begin", "add x 5", "disconnected", "begin", "add x 5", "complete 10", "connected", "connected", "MODIFIED x 11", "disconnected"},
+			versions: []string{"-", "-", "10"},
+		},
+		"if that fails, too, it is watched": {
+			answers: []answer{{200, watchError(500, "InternalError"), false}, {500, failure(500, "InternalError"), false}, {200, initial(), false}},
+			want:    slices.Concat([]string{"begin", "disconnected", "begin", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-", "-"},
+		},
+		"a watch that ends before the whole is there is half of one": {
+			answers:  []answer{{200, event("ADDED", "x", 5), false}, {200, list(10, "x"), false}, {200, "", false}},
+			want:     []string{"begin", "add x 5", "disconnected", "begin", "add x 5", "complete 10", "connected", "connected", "disconnected"},
+			versions: []string{"-", "-", "10"},
 		},
 		"history that is gone has everything read anew": {
 			answers: []answer{{200, initial(), false}, {410, failure(410, "Expired"), false}, {200, initial(), false}},
@@ -176,8 +196,9 @@ func TestFaults(t *testing.T) {
 			want:    slices.Concat(whole, []string{"abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
 		},
 		"a change before the whole is there is no change": {
-			answers: []answer{{200, event("MODIFIED", "x", 5), false}, {200, initial(), false}},
-			want:    slices.Concat([]string{"begin", "abandon", "disconnected"}, whole, []string{"disconnected"}), versions: []string{"-", "-"},
+			answers:  []answer{{200, event("MODIFIED", "x", 5), false}, {200, list(10, "x"), false}, {200, "", false}},
+			want:     []string{"begin", "abandon", "disconnected", "begin", "add x 5", "complete 10", "connected", "connected", "disconnected"},
+			versions: []string{"-", "-", "10"},
 		},
 		"an event from before drops everything": {
 			answers: []answer{{200, initial() + event("MODIFIED", "x", 9), false}, {200, initial(), false}},
@@ -191,7 +212,7 @@ func TestFaults(t *testing.T) {
 		"a whole that is refused is dropped": {
 			answers: []answer{{200, initial(), false}, {200, "", false}},
 			refuse:  map[string]error{"complete 10": errors.New("backwards")},
-			want:    []string{"begin", "add x 5", "complete 10", "abandon", "disconnected", "begin", "disconnected"}, versions: []string{"-", "-"},
+			want:    []string{"begin", "add x 5", "complete 10", "abandon", "disconnected", "begin", "disconnected", "begin"}, versions: []string{"-", "-"},
 		},
 		"a server without initial events is listed page by page": {
 			answers: []answer{
@@ -227,4 +248,40 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent is an upstream that does not answer the first request.
+type silent struct {
+	script
+	waited time.Duration
+}
+
+func (s *silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.waited == 0 {
+		start := time.Now()
+		<-r.Context().Done()
+		s.waited = time.Since(start)
+		return nil, r.Context().Err()
+	}
+	return s.script.RoundTrip(r)
+}
+
+func TestAWatchThatDoesNotBeginIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := &silent{script: script{answers: []answer{{200, initial(), false}}, end: cancel}}
+		r := &record{}
+		New(Config{
+			Client: s, Path: "/api/v1/configmaps", Kind: configMaps, Encoding: wire.JSON, MaxObject: 10 << 10,
+			UserAgent: "test", Clock: clock.RealClock{}, Log: zap.NewNop(),
+		}, r).Run(ctx)
+		if s.waited != headersWithin {
+			t.Errorf("waited for %s, want %s", s.waited, headersWithin)
+		}
+		want := []string{"disconnected", "begin", "add x 5", "complete 10", "connected", "bookmark 10", "disconnected"}
+		if !slices.Equal(r.lines, want) {
+			t.Errorf("got  %q\nwant %q", r.lines, want)
+		}
+	})
 }
