@@ -28,8 +28,8 @@ type Endpoint struct {
 	// inFlight and longRunning are requests under way.
 	inFlight, longRunning atomic.Int64
 	sent, failed          atomic.Int64
-	// probing tells that a probe waits for an answer.
-	probing atomic.Bool
+	// asked is how many requests of the gateway itself wait for an answer.
+	asked atomic.Int32
 	// kick has a message when the server should be probed at once.
 	kick chan struct{}
 }
@@ -73,7 +73,7 @@ func (e *Endpoint) counter(lane Lane) *atomic.Int64 {
 
 // waiting tells whether anybody waits for the server.
 func (e *Endpoint) waiting() bool {
-	return e.probing.Load() || e.inFlight.Load()+e.longRunning.Load() > 0
+	return e.asked.Load() > 0 || e.inFlight.Load()+e.longRunning.Load() > 0
 }
 
 // probeSoon has the server probed without waiting for its turn.

@@ -283,6 +283,31 @@ func TestReadIsNotLostToOneFrozenServerAfterAnother(t *testing.T) {
 	}
 }
 
+// TestServerThatFreezesBetweenProbes is not waited for by anybody but the gateway
+// itself, which has asked it for its version.
+func TestServerThatFreezesBetweenProbes(t *testing.T) {
+	t.Parallel()
+	var c *cable
+	frozen := make(chan time.Time, 1)
+	a := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/version" && len(frozen) == 0 {
+			c.set(true)
+			frozen <- time.Now()
+		}
+	}))
+	a.EnableHTTP2 = true
+	a.StartTLS()
+	defer a.Close()
+	c = newCable(t, a)
+	stalled := stalls(t)
+	u := watched(t, mainAndBypass([]string{c.url()}, []string{a.URL}), a)
+	since := <-frozen
+	eventually(t, "main is down", func() bool { return u.Endpoints()[0].health.condition() == down })
+	if took := time.Since(since); took > longestWait+stalled() {
+		t.Errorf("found silent after %s", took)
+	}
+}
+
 // TestHandshakeWithAFrozenServer has requests meet a server that accepts
 // connections and says nothing.
 func TestHandshakeWithAFrozenServer(t *testing.T) {

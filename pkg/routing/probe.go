@@ -135,9 +135,7 @@ func (u *Upstream) probeUntil(ctx context.Context, e *Endpoint) {
 
 // probe asks once.
 func (u *Upstream) probe(ctx context.Context, e *Endpoint) {
-	e.probing.Store(true)
 	code, body, err := e.get(ctx, probing, "/readyz")
-	e.probing.Store(false)
 	now := u.config.Clock.Now()
 	switch {
 	case ctx.Err() != nil:
@@ -187,6 +185,8 @@ func (u *Upstream) listenUntil(ctx context.Context, e *Endpoint) {
 func (e *Endpoint) get(ctx context.Context, lane Lane, path string) (code int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	e.asked.Add(1)
+	defer e.asked.Add(-1)
 	target := *e.URL
 	target.Path = path
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
