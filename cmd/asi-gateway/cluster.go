@@ -21,6 +21,7 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/auth"
 	"github.com/asi-gateway/asi-gateway/pkg/cache"
+	"github.com/asi-gateway/asi-gateway/pkg/proxy"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
@@ -228,6 +229,7 @@ func (c *cluster) trustClients(o *options) error {
 func (c *cluster) judge(o *options, registry prometheus.Registerer) error {
 	tokens, err := auth.NewTokens(auth.NewReview(c.kube), c.assert, auth.TokenOptions{
 		TTL: o.tokenTTL, OutageTTL: o.outageAuthTTL, MaxTokens: maxTokens, ReviewTimeout: tokenReviewTimeout,
+		Spared: proxy.Spared,
 	}, clock.RealClock{})
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ const (
 	maxInFlight = 200
 	// maxWatches bounds watches in the same way.
 	maxWatches = 1000
+	// nobodysPart of both is what clients without credentials have, to themselves.
+	nobodysPart = 0.1
 	// requestTimeout bounds everything but watches; no request waits for anything
 	// but etcd and one review.
 	requestTimeout = 30 * time.Second
@@ -137,13 +139,18 @@ func isWatch(_ *http.Request, info *apirequest.RequestInfo) bool { return info.V
 func withMaxInFlight(next http.Handler, codecs runtime.NegotiatedSerializer) http.Handler {
 	type pool chan struct{}
 	type pools struct{ requests, watches pool }
-	newPools := func() pools { return pools{make(pool, maxInFlight), make(pool, maxWatches)} }
-	masters, others := newPools(), newPools()
+	newPools := func(part float64) pools {
+		return pools{make(pool, int(maxInFlight*part)), make(pool, int(maxWatches*part))}
+	}
+	masters, others, nobody := newPools(1), newPools(1), newPools(nobodysPart)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client, _ := apirequest.UserFrom(r.Context())
 		mine := others
-		if isMaster(client) {
+		switch {
+		case isMaster(client):
 			mine = masters
+		case client.GetName() == user.Anonymous:
+			mine = nobody
 		}
 		taken := mine.requests
 		if info, _ := apirequest.RequestInfoFrom(r.Context()); isWatch(r, info) {

@@ -525,7 +525,24 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 	if a := do(t, f.as("admin", user.SystemPrivilegedGroup), "GET", base+"ratelimits", ""); a.code != 404 {
 		t.Errorf("a master in the crowd: %d, want through to the handler", a.code)
 	}
+	// Who shows no credentials has places, too, but few.
+	nobody := int(maxInFlight * nobodysPart)
+	anonymous := make(chan int, nobody)
+	for range nobody {
+		go func() { anonymous <- do(t, &rest.Config{Host: f.front.URL}, "GET", base+"ratelimits", "").code }()
+	}
+	for range nobody {
+		<-blocked
+	}
+	if a := do(t, &rest.Config{Host: f.front.URL}, "GET", base+"ratelimits", ""); a.code != 429 {
+		t.Errorf("one more without credentials: %d", a.code)
+	}
 	close(free)
+	for range nobody {
+		if code := <-anonymous; code != 403 {
+			t.Errorf("one without credentials: %d", code)
+		}
+	}
 	for range maxInFlight {
 		if code := <-done; code != 403 {
 			t.Errorf("one of the crowd: %d", code)

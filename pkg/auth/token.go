@@ -14,7 +14,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -26,11 +25,6 @@ import (
 const (
 	// maxTokenBytes bounds what is hashed and sent for review.
 	maxTokenBytes = 64 << 10
-	// maxReviews bounds the TokenReviews under way, whatever clients send: a
-	// flood of random tokens must not become a flood at the apiservers.
-	maxReviews = 64
-	// maxQueued bounds the reviews that wait for one of those places.
-	maxQueued = 1024
 	// retryReviewAfter spaces the reviews of a token whose last review found no
 	// apiserver, while its earlier positive answer holds.
 	retryReviewAfter = time.Second
@@ -54,6 +48,8 @@ type TokenOptions struct {
 	MaxTokens int
 	// ReviewTimeout bounds one review, queueing included.
 	ReviewTimeout time.Duration
+	// Spared tells requests that no limit bounds before they are authenticated.
+	Spared func(*request.Attributes) bool
 }
 
 // Tokens authenticates bearer tokens by review, with a memory. It implements
@@ -66,12 +62,11 @@ type Tokens struct {
 
 	// secret keys the hashes under which tokens are remembered, so that memory
 	// holds no token and a client cannot choose its place in the caches.
-	secret  [sha256.Size]byte
-	good    *lru.Cache[tokenKey, *goodToken]
-	bad     *lru.Cache[tokenKey, time.Time]
-	flight  singleflight.Group
-	places  *semaphore.Weighted
-	waiting atomic.Int64
+	secret [sha256.Size]byte
+	good   *lru.Cache[tokenKey, *goodToken]
+	bad    *lru.Cache[tokenKey, time.Time]
+	flight singleflight.Group
+	lines  lines
 
 	hits, extended, reviews prometheus.Counter
 }
@@ -97,7 +92,7 @@ func NewTokens(review Review, assert Assert, o TokenOptions, clock clock.Passive
 	}
 	t := &Tokens{
 		review: review, assert: assert, options: o, clock: clock,
-		good: good, bad: bad, places: semaphore.NewWeighted(maxReviews),
+		good: good, bad: bad, lines: newLines(),
 		hits:     answered("cache"),
 		reviews:  answered("review"),
 		extended: answered("extended"),
@@ -143,7 +138,7 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 		return response(good), true, nil
 	}
 
-	reviewed, err := t.shared(ctx, key, token)
+	reviewed, err := t.shared(ctx, t.line(ctx, good), key, token)
 	switch {
 	case err == nil && reviewed == nil:
 		return nil, false, nil
@@ -160,11 +155,11 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 
 // shared reviews a token once for all requests that wait for it. The review
 // does not depend on any one of them staying.
-func (t *Tokens) shared(ctx context.Context, key tokenKey, token string) (*goodToken, error) {
+func (t *Tokens) shared(ctx context.Context, l *line, key tokenKey, token string) (*goodToken, error) {
 	done := t.flight.DoChan(string(key[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.options.ReviewTimeout)
 		defer cancel()
-		return t.ask(ctx, key, token)
+		return t.ask(ctx, l, key, token)
 	})
 	select {
 	case result := <-done:
@@ -175,17 +170,22 @@ func (t *Tokens) shared(ctx context.Context, key tokenKey, token string) (*goodT
 	}
 }
 
-func (t *Tokens) ask(ctx context.Context, key tokenKey, token string) (*goodToken, error) {
-	if t.waiting.Add(1) > maxQueued {
-		t.waiting.Add(-1)
-		return nil, fmt.Errorf("%w: %d reviews are waiting", ErrUnavailable, maxQueued)
+// line is where a token waits for its review.
+func (t *Tokens) line(ctx context.Context, good *goodToken) *line {
+	if good != nil {
+		return &t.lines.known
 	}
-	err := t.places.Acquire(ctx, 1)
-	t.waiting.Add(-1)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if a := request.From(ctx); a != nil && t.options.Spared != nil && t.options.Spared(a) {
+		return &t.lines.spared
 	}
-	defer t.places.Release(1)
+	return &t.lines.others
+}
+
+func (t *Tokens) ask(ctx context.Context, l *line, key tokenKey, token string) (*goodToken, error) {
+	if err := l.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer l.leave()
 
 	t.reviews.Inc()
 	u, err := t.review(ctx, token)

@@ -35,7 +35,11 @@ func WithAuthentication(next http.Handler, authenticator authenticator, status s
 			unavailable.Inc()
 			log.Warn("a token cannot be verified", zap.Error(err))
 			// Not 401: a client would throw good credentials away.
-			status.write(w, r, errUnavailable("the credentials cannot be verified at the moment: no kube-apiserver answers"))
+			why := "no kube-apiserver answers"
+			if errors.Is(err, auth.ErrBusy) {
+				why = "more tokens than the gateway has reviewed at a time have not been seen before"
+			}
+			status.write(w, r, errUnavailable("the credentials cannot be verified at the moment: "+why))
 		default:
 			invalid.Inc()
 			if r.ProtoMajor == 2 {

@@ -15,6 +15,10 @@ type limits interface {
 
 var tickets = sync.Pool{New: func() any { return new(limiter.Ticket) }}
 
+// Spared tells the requests that no limit bounds before they are authenticated, but
+// for a rule that names what they ask for.
+func Spared(a *request.Attributes) bool { return a.Vital || ownAPI(a.Path) }
+
 // WithEarlyLimits applies the limits that need no identity, and holds what the
 // request is granted, here and later, until it is over. The gateway's own API
 // passes: whoever set a limit must be able to take it back.
