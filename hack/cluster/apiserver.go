@@ -84,10 +84,11 @@ func (c *Cluster) frontProxyArgs() []string {
 	return []string{
 		"--requestheader-client-ca-file=" + c.pki.certFile(certFrontProxyCA),
 		"--requestheader-allowed-names=" + frontProxyUser,
-		"--requestheader-username-headers=X-Remote-User",
+		// X-Cluster-* are there for who would have a client name itself by them.
+		"--requestheader-username-headers=X-Remote-User,X-Cluster-User",
 		"--requestheader-uid-headers=X-Remote-Uid",
-		"--requestheader-group-headers=X-Remote-Group",
-		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group,X-Cluster-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-,X-Cluster-Extra-",
 		"--proxy-client-cert-file=" + c.pki.certFile(certFrontProxyClient),
 		"--proxy-client-key-file=" + c.pki.keyFile(certFrontProxyClient),
 	}

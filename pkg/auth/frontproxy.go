@@ -21,6 +21,8 @@ type FrontProxies struct {
 	ca      *dynamiccertificates.ConfigMapCAController
 	headers *headerrequest.RequestHeaderAuthRequestController
 	request authenticator.Request
+	// Names of headers, as the config map has them.
+	usernames, uids, groups, extraPrefixes headerrequest.StringSliceProviderFunc
 }
 
 // NewFrontProxies returns FrontProxies that trust nobody until Run has read the
@@ -34,14 +36,11 @@ func NewFrontProxies(client kubernetes.Interface) (*FrontProxies, error) {
 	p := &FrontProxies{ca: ca, headers: headerrequest.NewRequestHeaderAuthRequestController(name, namespace, client,
 		"requestheader-username-headers", "requestheader-uid-headers", "requestheader-group-headers",
 		"requestheader-extra-headers-prefix", "requestheader-allowed-names")}
+	p.usernames, p.uids, p.groups, p.extraPrefixes = p.headers.UsernameHeaders, p.headers.UIDHeaders, p.headers.GroupHeaders, p.headers.ExtraHeaderPrefixes
 	// As every server that authenticates does: kube-apiserver names itself without
 	// groups when it reads API documents.
 	p.request = group.NewAuthenticatedGroupAdder(headerrequest.NewDynamicVerifyOptionsSecure(ca.VerifyOptions,
-		headerrequest.StringSliceProviderFunc(p.headers.AllowedClientNames),
-		headerrequest.StringSliceProviderFunc(p.headers.UsernameHeaders),
-		headerrequest.StringSliceProviderFunc(p.headers.UIDHeaders),
-		headerrequest.StringSliceProviderFunc(p.headers.GroupHeaders),
-		headerrequest.StringSliceProviderFunc(p.headers.ExtraHeaderPrefixes)))
+		headerrequest.StringSliceProviderFunc(p.headers.AllowedClientNames), p.usernames, p.uids, p.groups, p.extraPrefixes))
 	return p, nil
 }
 
@@ -54,6 +53,15 @@ func (p *FrontProxies) Run(ctx context.Context) {
 	}()
 	p.headers.Run(ctx, 1)
 	<-done
+}
+
+// Known tells whether the config map has been read.
+func (p *FrontProxies) Known() bool { return len(p.usernames()) > 0 }
+
+// Strip deletes the headers by which kube-apiservers are told for whom a request is
+// forwarded. A cluster may have others than X-Remote-*: from a client they are lies.
+func (p *FrontProxies) Strip(h http.Header) {
+	headerrequest.ClearAuthenticationHeaders(h, p.usernames, p.uids, p.groups, p.extraPrefixes)
 }
 
 // Authenticate returns the user for whom a kube-apiserver forwards the request;

@@ -9,10 +9,13 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
-// frontProxies tells for whom a kube-apiserver forwards a request; false if it
-// does not come from one.
+// frontProxies knows how front proxies say for whom they forward a request.
 type frontProxies interface {
+	// Authenticate tells for whom a kube-apiserver forwards r; false if it does not
+	// come from one.
 	Authenticate(r *http.Request) (user.Info, bool)
+	// Strip deletes what kube-apiservers would take for a front proxy's word.
+	Strip(h http.Header)
 }
 
 // WithAggregatedAPI answers kube-apiservers that have the gateway's API group

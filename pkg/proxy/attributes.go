@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,7 +13,11 @@ import (
 func WithAttributes(next http.Handler, parser *request.Parser, status statusWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := parser.Parse(r)
-		if err != nil {
+		switch {
+		case errors.Is(err, request.ErrTooManyParameters):
+			status.write(w, r, apierrors.NewBadRequest(err.Error()))
+			return
+		case err != nil:
 			status.write(w, r, apierrors.NewInternalError(err))
 			return
 		}

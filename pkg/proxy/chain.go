@@ -18,6 +18,7 @@ func (s *Server) chain() http.Handler {
 		status:              s.status,
 		metrics:             s.metrics,
 		log:                 s.sampled,
+		proxies:             s.options.FrontProxies,
 		impersonateUpstream: s.options.FrontProxy,
 	}
 

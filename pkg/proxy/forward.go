@@ -40,7 +40,8 @@ type forwarder struct {
 	status    statusWriter
 	metrics   *metrics
 	// log tells the operator why requests fail; sampled, for when all do.
-	log *zap.Logger
+	log     *zap.Logger
+	proxies frontProxies
 	// impersonateUpstream lets Impersonate-* headers through: identities are
 	// asserted by front-proxy headers, and the apiserver judges who may act as whom.
 	impersonateUpstream bool
@@ -119,6 +120,7 @@ func (f *forwarder) send(out *http.Request, call routing.Call) (response *http.R
 // must read what the gateway has read.
 func (f *forwarder) outgoing(r *http.Request, a *request.Attributes) *http.Request {
 	forwardedFor(r.Header, r.RemoteAddr)
+	f.proxies.Strip(r.Header)
 	// Without an identity the apiserver sees an anonymous request, and refuses to
 	// let it impersonate.
 	outbound(r.Header, a.Effective(), f.impersonateUpstream || a.Identity == nil, a.Upgrade)

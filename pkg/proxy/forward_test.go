@@ -42,6 +42,7 @@ func (nobody) Authorize(context.Context, authorizer.Attributes) (authorizer.Deci
 type noProxies struct{}
 
 func (noProxies) Authenticate(*http.Request) (user.Info, bool) { return nil, false }
+func (noProxies) Strip(http.Header)                            {}
 
 // noDiscovery leaves lists of APIs alone.
 type noDiscovery struct{}

@@ -54,7 +54,7 @@ type Options struct {
 	API http.Handler
 	// Discovery adds that group to what apiservers say of theirs.
 	Discovery discovered
-	// FrontProxies tells which requests kube-apiservers forward.
+	// FrontProxies tells which requests kube-apiservers forward, and by which headers.
 	FrontProxies frontProxies
 	// FrontProxy tells that Assert makes front-proxy headers.
 	FrontProxy bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -29,7 +30,7 @@ type Attributes struct {
 	// with a deadline.
 	LongRunning bool
 
-	// Upgrade tells that the client asked to leave HTTP (WebSocket or SPDY).
+	// Upgrade tells that the client asked to leave HTTP (WebSocket or SPDY), and may.
 	Upgrade bool
 
 	// Vital tells requests without which nodes are given up, leaders lost, or
@@ -113,8 +114,12 @@ func NewParser() *Parser {
 }
 
 // Parse computes the attributes of r. An error means that kube-apiserver could
-// not tell verb and resource apart either; it answers such a request with 500.
+// not tell verb and resource apart either; it answers such a request with 500. Or it is
+// ErrTooManyParameters.
 func (p *Parser) Parse(r *http.Request) (*Attributes, error) {
+	if len(r.URL.RawQuery) >= maxParameters && strings.Count(r.URL.RawQuery, "&") >= maxParameters {
+		return nil, ErrTooManyParameters
+	}
 	info, err := p.requestInfo(r)
 	if err != nil {
 		return nil, err
@@ -123,7 +128,7 @@ func (p *Parser) Parse(r *http.Request) (*Attributes, error) {
 		RequestInfo: info,
 		UserAgent:   r.UserAgent(),
 		// HTTP/2 has no Connection header, so nothing to upgrade (RFC 9113 section 8.2.2).
-		Upgrade: r.ProtoMajor == 1 && isUpgrade(r.Header),
+		Upgrade: r.ProtoMajor == 1 && isUpgrade(r.Header) && upgradable(info),
 	}
 	a.LongRunning = a.Upgrade || longRunning(info)
 	a.ClientName = ClientName(a.UserAgent)
@@ -158,6 +163,21 @@ func longRunning(info *apirequest.RequestInfo) bool {
 	}
 	const pprof = "/debug/pprof/"
 	return len(info.Path) >= len(pprof) && info.Path[:len(pprof)] == pprof
+}
+
+// upgradable tells requests that a server may answer by another protocol: of
+// kube-apiserver's own those that are long-running anyway, of aggregated apiservers'
+// any subresource but those that every resource may have. Others get their ordinary
+// answer, and are bounded as it is, whatever their Connection header says.
+func upgradable(info *apirequest.RequestInfo) bool {
+	if longRunning(info) {
+		return true
+	}
+	switch info.Subresource {
+	case "", "status", "scale":
+		return false
+	}
+	return strings.Contains(info.APIGroup, ".") && !strings.HasSuffix(info.APIGroup, ".k8s.io")
 }
 
 type contextKey struct{}

@@ -1,6 +1,7 @@
 package request
 
 import (
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,10 +19,18 @@ type ListOptions struct {
 	ResourceVersion      string
 	ResourceVersionMatch string
 	Continue             string
-	Limit                int64 // 0 if absent or not a number
-	SendInitialEvents    string
+	Limit                int64  // 0 if absent or not a number
+	SendInitialEvents    string // "true", "false", or empty if absent
 	AllowWatchBookmarks  bool
 }
+
+// maxParameters is how many parameters of a query net/url reads. Of more it reads none
+// since Go 1.26, 1.25.6 and 1.24.12, and read all before (urlmaxqueryparams): what a
+// kube-apiserver takes such a query for depends on what it was built with.
+const maxParameters = 10000
+
+// ErrTooManyParameters is a query of which nobody can say what it asks for.
+var ErrTooManyParameters = fmt.Errorf("the query has more than %d parameters", maxParameters)
 
 // parseListOptions scans a raw query. Pairs that net/url would refuse (a
 // semicolon, a broken escape) are passed over, as net/url does.
@@ -42,12 +51,16 @@ func parseListOptions(rawQuery string) ListOptions {
 			slot, target = 3, &o.ResourceVersionMatch
 		case "continue":
 			slot, target = 4, &o.Continue
-		case "sendInitialEvents":
-			slot, target = 5, &o.SendInitialEvents
 		case "limit":
 			if !seen[6] {
 				seen[6] = true
 				o.Limit, _ = strconv.ParseInt(value, 10, 64)
+			}
+			return
+		case "sendInitialEvents":
+			if !seen[5] {
+				seen[5] = true
+				o.SendInitialEvents = strconv.FormatBool(truthy(value))
 			}
 			return
 		case "allowWatchBookmarks":
@@ -107,9 +120,10 @@ func truthy(value string) bool {
 // and it costs the server what the list costs.
 func classifyList(info *apirequest.RequestInfo, o ListOptions) (v1alpha1.ListScope, v1alpha1.ListShape) {
 	if info.Verb == "watch" {
-		initial := o.ResourceVersion == "" || o.ResourceVersion == "0"
+		// "00" is the resource version 0, too.
+		initial := strings.Trim(o.ResourceVersion, "0") == ""
 		if o.SendInitialEvents != "" {
-			initial = truthy(o.SendInitialEvents)
+			initial = o.SendInitialEvents == "true"
 		}
 		if !initial {
 			return "", ""

@@ -1,10 +1,12 @@
 package request
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
@@ -45,6 +47,8 @@ func TestParse(t *testing.T) {
 		{"watch that resumes lists nothing", "GET", "/api/v1/pods?watch=1&resourceVersion=5", "watch", "pods", "", "", true},
 		{"watch that wants no initial state", "GET", "/api/v1/pods?watch=1&sendInitialEvents=false", "watch", "pods", "", "", true},
 		{"watch without a version starts with a list", "GET", "/api/v1/pods?watch=1", "watch", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, true},
+		{"watch from 0 with initial state", "GET", "/api/v1/pods?watch=1&resourceVersion=00", "watch", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, true},
+		{"watch with initial state without a value", "GET", "/api/v1/pods?watch=1&resourceVersion=5&sendInitialEvents=", "watch", "pods", v1alpha1.ListScopeCluster, v1alpha1.ListShapeUnbounded, true},
 		{"get", "GET", "/api/v1/namespaces/a/pods/b", "get", "pods", "", "", false},
 		{"log", "GET", "/api/v1/namespaces/a/pods/b/log?follow=true", "get", "pods", "", "", true},
 		{"exec", "POST", "/api/v1/namespaces/a/pods/b/exec?command=ls", "create", "pods", "", "", true},
@@ -78,13 +82,55 @@ func TestUpgradeIsRecognisedAsAToken(t *testing.T) {
 	}
 }
 
+func TestUpgradeIsNoWayAroundBounds(t *testing.T) {
+	for target, want := range map[string]bool{
+		"GET /api/v1/pods":                                                                     false,
+		"GET /api/v1/namespaces/a/pods/b":                                                      false,
+		"PATCH /api/v1/namespaces/a/pods/b/status":                                             false,
+		"POST /api/v1/namespaces/a/pods/b/eviction":                                            false,
+		"GET /apis/example.com/v1/widgets":                                                     false,
+		"GET /apis/example.com/v1/namespaces/a/widgets/b/status":                               false,
+		"GET /openapi/v2":                                                                      false,
+		"GET /api/v1/pods?watch=1":                                                             true,
+		"GET /api/v1/namespaces/a/pods/b/exec?command=id":                                      true,
+		"POST /api/v1/namespaces/a/pods/b/portforward":                                         true,
+		"GET /api/v1/namespaces/a/services/b/proxy/ws":                                         true,
+		"GET /apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/b/console": true,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		r := httptest.NewRequest(method, path, nil)
+		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+		a, err := NewParser().Parse(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Upgrade != want || a.LongRunning != want {
+			t.Errorf("%s: upgrade %t, long-running %t; want %t", target, a.Upgrade, a.LongRunning, want)
+		}
+	}
+}
+
+// TestQueryThatReadersDisagreeAbout is one that kube-apiservers read or not, according
+// to the Go that they were built with.
+func TestQueryThatReadersDisagreeAbout(t *testing.T) {
+	for n, want := range map[int]error{maxParameters - 1: nil, maxParameters: ErrTooManyParameters} {
+		r := httptest.NewRequest("GET", "/api/v1/pods?limit=1"+strings.Repeat("&", n), nil)
+		if _, err := NewParser().Parse(r); !errors.Is(err, want) {
+			t.Errorf("%d parameters: %v, want %v", n+1, err, want)
+		}
+	}
+}
+
 func FuzzParameters(f *testing.F) {
-	for _, seed := range []string{"", "a=b", "labelSelector=a%3Db&limit=5", "a;b=c&d=e", "%zz=1", "a=%zz", "a=1&a=2", "=x", "&&", "a+b=c+d"} {
+	for _, seed := range []string{strings.Repeat("a=1&", maxParameters-1), strings.Repeat("&", maxParameters), "", "a=b", "labelSelector=a%3Db&limit=5", "a;b=c&d=e", "%zz=1", "a=%zz", "a=1&a=2", "=x", "&&", "a+b=c+d"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		got := url.Values{}
 		eachParameter(raw, func(k, v string) { got.Add(k, v) })
+		if strings.Count(raw, "&") >= maxParameters {
+			return // Parse refuses it.
+		}
 		want, _ := url.ParseQuery(raw)
 		if got.Encode() != want.Encode() {
 			t.Fatalf("%q: got %v, net/url says %v", raw, got, want)
@@ -112,6 +158,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		r := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}}
 		a, err := parser.Parse(r)
+		if errors.Is(err, ErrTooManyParameters) {
+			return
+		}
 		info, infoErr := parser.info.NewRequestInfo(r)
 		if (err == nil) != (infoErr == nil) || err != nil && err.Error() != infoErr.Error() {
 			t.Fatalf("error %v, Kubernetes' is %v", err, infoErr)

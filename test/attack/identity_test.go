@@ -93,6 +93,7 @@ func TestClaimsOfAFrontProxyAreNotBelieved(t *testing.T) {
 		{name: "empty values", lines: []string{"X-Remote-User:", "X-Remote-Group:", "X-Remote-Uid:", "X-Remote-Extra-A:"}, want: accepted},
 		{name: "underscores", lines: []string{"X_Remote_User: kubernetes-admin", "X-Remote_User: kubernetes-admin", "X_Remote_Group: system:masters"}, want: accepted},
 		{name: "dots", lines: []string{"X.Remote.User: kubernetes-admin", "X.Remote.Group: system:masters"}, want: accepted},
+		{name: "names that this cluster has, too", lines: []string{"X-Cluster-User: kubernetes-admin", "X-Cluster-Group: system:masters", "x-cluster-extra-Scopes: all"}, want: accepted},
 		{name: "names of other proxies", lines: []string{"X-Forwarded-User: kubernetes-admin", "X-Forwarded-Groups: system:masters", "Remote-User: kubernetes-admin", "X-Auth-Request-User: kubernetes-admin", "X-Ssl-Client-Cn: kubernetes-admin", "X-Original-User: kubernetes-admin"}, want: accepted},
 		{name: "very many", lines: many, want: accepted},
 		{name: "tabs and spaces around the value", lines: []string{"X-Remote-User: \t kubernetes-admin \t ", "X-Remote-Group:\tsystem:masters"}, want: accepted},
