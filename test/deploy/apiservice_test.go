@@ -82,6 +82,21 @@ func TestPoliciesThroughARegisteredAPIService(t *testing.T) {
 	if out, err := kubectl("delete", "ratelimit", "through-kube-apiserver", "--as=viewer"); err == nil {
 		t.Errorf("who may read can delete: %s", out)
 	}
+	if out, err := kubectl("create", "clusterrolebinding", "asi-operator", "--clusterrole=asi-gateway-operator", "--user=operator"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		out, err = kubectl("annotate", "ratelimit", "through-kube-apiserver", "changed-by=operator", "--as=operator")
+		return err == nil, nil
+	}) != nil {
+		t.Errorf("an operator: %v\n%s", err, out)
+	}
+	// Where requests go is not for everybody who is on call.
+	for verb, want := range map[string]string{"get": "yes", "patch": "no", "update": "no", "create": "no", "delete": "no"} {
+		if out, _ := kubectl("auth", "can-i", verb, "upstreamgroups.gateway.asi.io/main", "--as=operator"); strings.TrimSpace(lastLine(out)) != want {
+			t.Errorf("an operator may %s upstreamgroups: %s; want %s", verb, out, want)
+		}
+	}
 	if wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
 		// Asks anew what explain only reads from kubectl's cache.
 		if out, err = kubectl("api-resources", "--api-group=gateway.asi.io"); err != nil {
@@ -141,4 +156,9 @@ func anonymousTransport(t *testing.T, g *fixture.Gateway) http.RoundTripper {
 		t.Fatal(err)
 	}
 	return transport
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
