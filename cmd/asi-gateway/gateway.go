@@ -100,12 +100,15 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 }
 
 // ready returns nil once clients can be served: it is known who they are, and
-// what operators have decided about them.
+// what operators have decided about them, and what is to be cached is.
 func (g *gateway) ready() error {
 	if err := g.cluster.ready(); err != nil {
 		return err
 	}
-	return g.policies.policy.Ready()
+	if err := g.policies.policy.Ready(); err != nil {
+		return err
+	}
+	return g.cluster.cache.Ready()
 }
 
 // serveTLS makes the TLS configuration of the client port, which follows its

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,21 +76,21 @@ func (x *access) revoke() {
 
 // allowed asks whether the request's effective user may do what it asks for. An
 // error means that nobody could be asked. It is asked once for all who come with
-// the same user and question meanwhile.
+// the same user and question meanwhile, and anew for who comes after a change.
 func (x *access) allowed(ctx context.Context, a *request.Attributes) (bool, error) {
 	u := a.Effective().Info
 	key := question(u, a)
 	now := x.clock.Now()
+	// Counted before the question: a change that comes with the answer is newer.
+	generation := x.generation.Load()
 	known, ok := x.decisions.Get(key)
-	ok = ok && known.generation == x.generation.Load()
+	ok = ok && known.generation == generation
 	if ok && now.Before(known.until) {
 		return known.allowed, nil
 	}
 	// The answer is for everybody who waits, so it does not end with the first.
 	ctx = context.WithoutCancel(ctx)
-	answered := x.asking.DoChan(key, func() (any, error) {
-		// Counted before the question: a change that comes with the answer is newer.
-		generation := x.generation.Load()
+	answered := x.asking.DoChan(strconv.FormatUint(generation, 36)+"\x00"+key, func() (any, error) {
 		verdict, _, err := x.judge.Authorize(ctx, attributesOf(u, a))
 		if err != nil && verdict != authorizer.DecisionAllow {
 			return false, err

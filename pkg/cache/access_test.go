@@ -193,6 +193,36 @@ func TestManyWhoAskTheSameAskOnce(t *testing.T) {
 	}
 }
 
+// TestWhoComesAfterARevocationIsAskedFor: an answer that is under way when roles change
+// is for those who came before.
+func TestWhoComesAfterARevocationIsAskedFor(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	j := &judge{verdict: func(authorizer.Attributes) (authorizer.Decision, error) {
+		if first.CompareAndSwap(false, true) {
+			close(asked)
+			<-answer
+			return authorizer.DecisionAllow, nil
+		}
+		return authorizer.DecisionNoOpinion, nil
+	}}
+	x, _ := testAccess(t, j, true)
+	a := read(alice, "list", "", "", "")
+	before := make(chan bool)
+	go func() {
+		ok, _ := x.allowed(t.Context(), a)
+		before <- ok
+	}()
+	<-asked
+	x.revoke()
+	mustBe(t, x, a, false)
+	close(answer)
+	if !<-before {
+		t.Error("who came before is refused")
+	}
+	mustBe(t, x, a, false)
+}
+
 func TestPermissionsOutliveTheApiserver(t *testing.T) {
 	j := &judge{verdict: allow}
 	x, clock := testAccess(t, j, true)

@@ -55,6 +55,8 @@ type Cache struct {
 	// wanted is what is to be cached, published what is: it is replaced by Run alone.
 	wanted    atomic.Pointer[[]*v1alpha1.CachedResource]
 	published atomic.Pointer[published]
+	// started tells that Ready has been nil.
+	started atomic.Bool
 	// wake has a message when Run has something to do.
 	wake chan struct{}
 	mu   sync.Mutex
@@ -64,6 +66,8 @@ type Cache struct {
 
 // published is what is cached. It is immutable.
 type published struct {
+	// of is what was wanted.
+	of        *[]*v1alpha1.CachedResource
 	resources map[resourceKey]*resource
 	// reasons tell by the names of CachedResources why nothing is cached for them.
 	reasons map[string]string
@@ -142,9 +146,9 @@ func (c *Cache) Run(ctx context.Context) {
 // whether it is to be called again although nothing changes.
 func (c *Cache) reconcile(ctx context.Context) (settling bool) {
 	before := c.published.Load()
-	next := &published{resources: map[resourceKey]*resource{}, reasons: map[string]string{}}
+	next := &published{of: c.wanted.Load(), resources: map[resourceKey]*resource{}, reasons: map[string]string{}}
 	var fresh []*resource
-	for _, o := range *c.wanted.Load() {
+	for _, o := range *next.of {
 		key := keyOf(&o.Spec)
 		d, why, wait := c.define(ctx, key)
 		settling = settling || wait

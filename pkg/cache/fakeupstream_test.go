@@ -22,6 +22,8 @@ type fakeUpstream struct {
 	resources map[string]*fakeResource
 	// open are the watches under way, by path.
 	open map[string]int
+	// slow has no watch begin with what there is.
+	slow bool
 }
 
 // fakeResource is a resource of a fakeUpstream.
@@ -110,7 +112,7 @@ func (u *fakeUpstream) RoundTrip(request *http.Request) (*http.Response, error) 
 		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(list))}, nil
 	}
 	f := newFeed()
-	if query.Get("sendInitialEvents") == "true" {
+	if query.Get("sendInitialEvents") == "true" && !u.slow {
 		for _, name := range slices.Sorted(maps.Keys(r.objects)) {
 			fmt.Fprintf(f, "{\"type\":\"ADDED\",\"object\":%s}\n", r.objects[name])
 		}

@@ -75,6 +75,14 @@ func (m *monitor) turn(ready bool) {
 	}
 }
 
+// starting tells that upstream is being read for the first time, and nothing is known
+// to be wrong with that.
+func (m *monitor) starting(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.ready && m.failure == "" && now.Sub(m.since) < startFor
+}
+
 // failed notes an error. That a watch has lasted as long as it was asked to is none.
 func (m *monitor) failed(err error) {
 	if err == nil || errors.Is(err, io.EOF) {

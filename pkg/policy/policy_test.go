@@ -251,6 +251,41 @@ func TestConditionsSayWhatIsInForce(t *testing.T) {
 	})
 }
 
+// TestConditionsOfAnotherVersionAreNotAnsweredAtOnce has somebody else say another thing
+// about a policy, as a gateway of another version may, time and again.
+func TestConditionsOfAnotherVersionAreNotAnsweredAtOnce(t *testing.T) {
+	b := startBench(t)
+	b.make(t, rateLimit("disputed", "5", ""))
+	limit := &v1alpha1.RateLimit{}
+	reads := func() string {
+		if err := b.client.Get().Resource("ratelimits").Name("disputed").Do(t.Context()).Into(limit); err != nil {
+			t.Fatal(err)
+		}
+		return active(limit.Status.Conditions)
+	}
+	waitFor(t, func() bool { return reads() == "True/Enforced" })
+	limit.Status.Conditions[0].Reason = "InForceAsWeSay"
+	if err := b.client.Put().Resource("ratelimits").Name("disputed").SubResource("status").Body(limit).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	// A condition that is written later shows that there was a round since.
+	b.make(t, rateLimit("later", "5", ""))
+	waitFor(t, func() bool {
+		later := &v1alpha1.RateLimit{}
+		if err := b.client.Get().Resource("ratelimits").Name("later").Do(t.Context()).Into(later); err != nil {
+			t.Fatal(err)
+		}
+		return active(later.Status.Conditions) == "True/Enforced"
+	})
+	if got := reads(); got != "True/InForceAsWeSay" {
+		t.Errorf("the condition is %s at once", got)
+	}
+	waitFor(t, func() bool {
+		b.clock.Step(statusRetry)
+		return reads() == "True/Enforced"
+	})
+}
+
 func active(conditions []metav1.Condition) string {
 	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionActive)
 	if c == nil {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 )
@@ -28,10 +30,18 @@ const (
 type statusWriter struct {
 	policy  *Policy
 	pending chan struct{}
+	// written are the conditions that were written last, and when: who would write
+	// another one, a gateway of another version for instance, is not answered at once.
+	written map[types.UID]writtenCondition
+}
+
+type writtenCondition struct {
+	metav1.Condition
+	at time.Time
 }
 
 func newStatusWriter(p *Policy) *statusWriter {
-	return &statusWriter{policy: p, pending: make(chan struct{}, 1)}
+	return &statusWriter{policy: p, pending: make(chan struct{}, 1), written: map[types.UID]writtenCondition{}}
 }
 
 func (w *statusWriter) wake() {
@@ -60,34 +70,30 @@ func (w *statusWriter) writeAll(ctx context.Context) {
 	if kinds < kindCount {
 		return
 	}
+	now := w.policy.config.Clock.Now()
+	maps.DeleteFunc(w.written, func(_ types.UID, c writtenCondition) bool { return now.Sub(c.at) >= statusRetry })
 	groups := groupNames(all.Groups)
 	for _, o := range all.Limits {
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status, limitCondition(o))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status, limitCondition(o))
 	}
 	for _, o := range all.Classes {
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status, classCondition(o))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status, classCondition(o))
 	}
 	for _, o := range all.Groups {
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status, groupCondition(o))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status, groupCondition(o))
 	}
 	for _, o := range all.Routes {
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status, routeCondition(o, groups))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status, routeCondition(o, groups))
 	}
 	first := cachedAs(all.Cached)
 	for _, o := range all.Cached {
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status, cachedCondition(o, first))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status, cachedCondition(o, first))
 	}
-	now := w.policy.config.Clock.Now()
 	for _, o := range all.Switches {
 		if o.Status.ExpiresAt != nil && now.Sub(o.Status.ExpiresAt.Time) > keepExpired {
 			w.log("deleted", o, w.policy.client.Delete().Resource("switches").Name(o.Name).
@@ -95,26 +101,35 @@ func (w *statusWriter) writeAll(ctx context.Context) {
 			continue
 		}
 		updated := o.DeepCopy()
-		w.setActive(updated, &updated.Status.PolicyStatus, switchCondition(o, now, groups))
-		w.write(ctx, updated, o.Status, updated.Status)
+		w.keep(ctx, updated, &updated.Status.PolicyStatus, switchCondition(o, now, groups))
 	}
 }
 
-func (w *statusWriter) setActive(o metav1.Object, status *v1alpha1.PolicyStatus, c metav1.Condition) {
-	c.ObservedGeneration = o.GetGeneration()
-	c.LastTransitionTime = metav1.NewTime(w.policy.config.Clock.Now())
-	status.ObservedGeneration = o.GetGeneration()
-	meta.SetStatusCondition(&status.Conditions, c)
+// object is a policy.
+type object interface {
+	runtime.Object
+	metav1.Object
 }
 
-// write writes the status of an object, unless it is already what it was.
-func (w *statusWriter) write(ctx context.Context, o runtime.Object, was, is any) {
-	if equality.Semantic.DeepEqual(was, is) {
+// keep writes a condition into the status of o, a copy of an object, unless it is
+// there already.
+func (w *statusWriter) keep(ctx context.Context, o object, status *v1alpha1.PolicyStatus, c metav1.Condition) {
+	was := status.DeepCopy()
+	now := w.policy.config.Clock.Now()
+	c.ObservedGeneration = o.GetGeneration()
+	if last, ok := w.written[o.GetUID()]; ok && last.Condition == c {
 		return
 	}
-	name, err := nameOf(o)
+	status.ObservedGeneration = o.GetGeneration()
+	changed := c
+	changed.LastTransitionTime = metav1.NewTime(now)
+	meta.SetStatusCondition(&status.Conditions, changed)
+	if equality.Semantic.DeepEqual(was, status) {
+		return
+	}
+	err := w.policy.client.Put().Resource(resourceOf(o)).Name(o.GetName()).SubResource("status").Body(o).Do(ctx).Error()
 	if err == nil {
-		err = w.policy.client.Put().Resource(resourceOf(o)).Name(name).SubResource("status").Body(o).Do(ctx).Error()
+		w.written[o.GetUID()] = writtenCondition{c, now}
 	}
 	w.log("updated", o, err)
 }

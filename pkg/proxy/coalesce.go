@@ -65,6 +65,10 @@ type batch struct {
 	done    chan struct{}
 	// answer is nil if each is to ask for itself.
 	answer *sharedAnswer
+	// users are members that may still write the answer, and who asks for it; held is
+	// what it takes of maxSharing until there is none.
+	users atomic.Int64
+	held  int64
 }
 
 type sharedAnswer struct {
@@ -98,7 +102,8 @@ func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Han
 		alone.ServeHTTP(w, r)
 		return
 	}
-	if answer := c.join(key, r); answer != nil {
+	if answer, leave := c.join(key, r); answer != nil {
+		defer leave()
 		c.shared.Inc()
 		_, flight := c.flights.depart(r, w, false)
 		defer c.flights.arrive(flight)
@@ -116,37 +121,49 @@ func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Han
 	alone.ServeHTTP(&beginning{ResponseWriter: w, begun: begun}, r)
 }
 
-// join waits for the answer to a request that is sent for all who wait; nil if there
-// is none.
-func (c *coalescer) join(key string, r *http.Request) *sharedAnswer {
+// join waits for the answer to a request that is sent for all who wait, which is left
+// when it is written; nil if there is none.
+func (c *coalescer) join(key string, r *http.Request) (answer *sharedAnswer, leave func()) {
 	c.mu.Lock()
 	l := c.lines[key]
 	crowded := l != nil && (l.flying > 0 || l.next != nil)
 	c.mu.Unlock()
 	a := request.From(r.Context())
 	if !crowded || !c.allowed(r.Context(), a) {
-		return nil
+		return nil, nil
 	}
 	c.mu.Lock()
 	l = c.lines[key]
 	if l == nil || (l.flying == 0 && l.next == nil) {
 		// The line has moved on meanwhile.
 		c.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	b := l.next
 	if b == nil {
 		b = &batch{done: make(chan struct{})}
+		b.users.Add(1)
 		l.next = b
 		go c.send(key, l, b, sharedRequest(r), routing.Call{As: routing.Own, Lane: laneOf(a), Attributes: a})
 	}
 	b.members++
+	b.users.Add(1)
 	c.mu.Unlock()
 	select {
 	case <-b.done:
-		return b.answer
+		if b.answer != nil {
+			return b.answer, func() { c.leave(b) }
+		}
 	case <-r.Context().Done():
-		return nil
+	}
+	c.leave(b)
+	return nil, nil
+}
+
+// leave is for who has no use for the answer any more.
+func (c *coalescer) leave(b *batch) {
+	if b.users.Add(-1) == 0 {
+		c.sharing.Add(-b.held)
 	}
 }
 
@@ -179,6 +196,7 @@ func (c *coalescer) send(key string, l *line, b *batch, r *http.Request, call ro
 	alone := b.members == 1
 	c.forget(key, l)
 	c.mu.Unlock()
+	defer c.leave(b)
 	defer close(b.done)
 	if alone {
 		// It asks with its own name.
@@ -188,16 +206,16 @@ func (c *coalescer) send(key string, l *line, b *batch, r *http.Request, call ro
 	defer landed()
 	ctx, cancel := context.WithTimeout(r.Context(), sharedTimeout)
 	defer cancel()
-	b.answer = c.ask(r.WithContext(ctx), call, landed)
+	b.answer = c.ask(r.WithContext(ctx), call, b, landed)
 }
 
 // ask returns the answer of upstream; nil if it cannot be shared.
-func (c *coalescer) ask(r *http.Request, call routing.Call, landed func()) *sharedAnswer {
-	if c.sharing.Add(maxShared) > maxSharing {
-		c.sharing.Add(-maxShared)
+func (c *coalescer) ask(r *http.Request, call routing.Call, b *batch, landed func()) *sharedAnswer {
+	// Nobody knows yet how much it will be.
+	b.held = maxShared
+	if c.sharing.Add(b.held) > maxSharing {
 		return nil
 	}
-	defer c.sharing.Add(-maxShared)
 	response, _, err := c.upstream.RoundTrip(r, call)
 	landed()
 	if err != nil {
@@ -211,6 +229,8 @@ func (c *coalescer) ask(r *http.Request, call routing.Call, landed func()) *shar
 	if err != nil || len(body) > maxShared {
 		return nil
 	}
+	c.sharing.Add(int64(len(body)) - b.held)
+	b.held = int64(len(body))
 	answer := &sharedAnswer{header: http.Header{}, body: body}
 	inbound(answer.header, response.Header)
 	forgetOwnHeaders(answer.header)

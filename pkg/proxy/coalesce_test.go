@@ -255,7 +255,7 @@ func TestAClientThatGoesAwayLeavesTheOthers(t *testing.T) {
 		left := make(chan struct{})
 		go func() {
 			defer close(left)
-			if answer := g.join(mustLine(t, r), r.WithContext(ctx)); answer != nil {
+			if answer, _ := g.join(mustLine(t, r), r.WithContext(ctx)); answer != nil {
 				t.Error("it got an answer")
 			}
 		}()
@@ -266,6 +266,42 @@ func TestAClientThatGoesAwayLeavesTheOthers(t *testing.T) {
 		<-left
 		g.finish(t, map[string]int{"for one": 1, "for many": 2})
 	})
+}
+
+// TestAnswerCountsUntilAllHaveWrittenIt has a client that does not read.
+func TestAnswerCountsUntilAllHaveWrittenIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGathering(anyone)
+		g.read(t, "first", pods)
+		reads := make(chan struct{})
+		g.all.Go(func() {
+			r := readBy(t, "slow", pods)
+			g.serve(stalled{httptest.NewRecorder(), reads}, r, g.upstream)
+		})
+		synctest.Wait()
+		g.read(t, "quick", pods)
+		close(g.upstream.let)
+		synctest.Wait()
+		if held, want := g.sharing.Load(), int64(len(g.upstream.body)); held != want {
+			t.Errorf("%d bytes are held while one is writing %d", held, want)
+		}
+		close(reads)
+		g.all.Wait()
+		if held := g.sharing.Load(); held != 0 {
+			t.Errorf("%d bytes are left", held)
+		}
+	})
+}
+
+// stalled is a client that reads nothing until it does.
+type stalled struct {
+	*httptest.ResponseRecorder
+	reads chan struct{}
+}
+
+func (s stalled) Write(b []byte) (int, error) {
+	<-s.reads
+	return s.ResponseRecorder.Write(b)
 }
 
 func mustLine(t *testing.T, r *http.Request) string {
