@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,11 @@ func (l *accessLog) wants(code int, slow bool) bool {
 	return l.count.Add(1)%l.every == 0 || code >= http.StatusInternalServerError || slow
 }
 
+// logLine has room for all that may be said of a request.
+type logLine [13]zap.Field
+
+var logLines = sync.Pool{New: func() any { return new(logLine) }}
+
 // WithAccessLog logs and counts requests when they end. The query is left out:
 // the command line of an exec stands there, and people put secrets into it.
 func WithAccessLog(next http.Handler, l *accessLog, m *metrics, clock clock.PassiveClock) http.Handler {
@@ -53,8 +59,8 @@ func WithAccessLog(next http.Handler, l *accessLog, m *metrics, clock clock.Pass
 			if !l.wants(record.code, took > slowRequest && (a == nil || !a.LongRunning)) {
 				return
 			}
-			fields := make([]zap.Field, 0, 14)
-			fields = append(fields,
+			line := logLines.Get().(*logLine)
+			fields := append(line[:0],
 				zap.String("method", r.Method),
 				zap.String("path", r.URL.Path),
 				zap.Int("code", record.code),
@@ -82,6 +88,8 @@ func WithAccessLog(next http.Handler, l *accessLog, m *metrics, clock clock.Pass
 				fields = append(fields, zap.String("traceparent", parent[0]))
 			}
 			l.log.Info("request", fields...)
+			clear(line[:])
+			logLines.Put(line)
 		}()
 		next.ServeHTTP(record, r)
 	})

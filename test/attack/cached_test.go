@@ -52,17 +52,16 @@ var people = map[string][]string{
 }
 
 func openVault() (*vault, error) {
-	path, err := binary()
+	path, err := suite.Gateway()
+	if err != nil {
+		return nil, err
+	}
+	c, err := suite.StartCluster(cluster.Options{MainServers: 1, BypassServers: -1})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{MainServers: 1, BypassServers: -1})
-	if err != nil {
-		return nil, err
-	}
-	started = append(started, c)
 	v := &vault{doors: map[string]string{"direct": c.Servers(cluster.GroupMain)[0]}, clients: map[string]*http.Client{}}
 	if v.admin, err = kubernetes.NewForConfig(c.RESTConfig(v.doors["direct"])); err != nil {
 		return nil, err

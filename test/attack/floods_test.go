@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // floodTimeout bounds a flood, whatever the server does.
@@ -95,7 +97,7 @@ func TestFloodsOfFramesAreHarmless(t *testing.T) {
 	s := theStage(t)
 	side := s.through[0]
 	times := 1
-	if soak {
+	if fixture.Soak() {
 		times = 10
 	}
 	request := []field{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/version"}}

@@ -6,79 +6,51 @@ import (
 	"crypto/x509"
 	"errors"
 	"flag"
-	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/klog/v2"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
-	// bootTimeout covers building the gateway on a busy machine.
-	bootTimeout = 10 * time.Minute
+	bootTimeout = 4 * time.Minute
 	// stallTimeout and requestTimeout are what the gateways are started with.
 	stallTimeout   = 2 * time.Second
 	requestTimeout = 3 * time.Second
 )
 
-// soak asks for the larger floods.
-var soak = os.Getenv("ASI_SOAK") == "1"
-
 // What the tests of this process share, made when a test first needs it.
 var (
-	tempDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "asi-attack-") })
-	binary  = sync.OnceValues(func() (string, error) {
-		dir, err := tempDir()
-		if err != nil {
-			return "", err
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
-		defer cancel()
-		return fixture.BuildGateway(ctx, dir)
-	})
+	suite       = fixture.NewSuite("attack")
 	sharedStage = sync.OnceValues(boot)
-	started     []*cluster.Cluster
+	// staged tells that there is one.
+	staged atomic.Bool
 )
 
 func TestMain(m *testing.M) {
-	// client-go reports there what tests provoke.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
 	flag.Parse()
 	// Most attacks wait more than they work.
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	if len(started) > 0 {
-		if s, err := sharedStage(); err == nil {
-			if err := errors.Join(checkLogs(s), checkGoroutines(s)); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				code = 1
-			}
+	os.Exit(suite.Run(m, func() error {
+		if !staged.Load() {
+			return nil
 		}
-	}
-	for _, c := range started {
-		if err := c.Close(); err != nil {
-			fmt.Fprintf(os.Stderr, "closing the cluster: %v\n", err)
-			code = 1
+		s, err := sharedStage()
+		if err != nil {
+			return nil // The tests have said so.
 		}
-	}
-	dir, err := tempDir()
-	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
-		fmt.Fprintf(os.Stderr, "removing the temporary folder: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
+		return errors.Join(checkLogs(s), checkGoroutines(s))
+	}))
 }
 
 // stage is one kube-apiserver, and a gateway for each identity mode.
@@ -126,13 +98,12 @@ func theStage(t *testing.T) *stage {
 }
 
 func boot() (*stage, error) {
-	path, err := binary()
+	staged.Store(true)
+	path, err := suite.Gateway()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{
+	c, err := suite.StartCluster(cluster.Options{
 		MainServers: 1, BypassServers: -1,
 		// An aggregated server then is reached by the name of its Service, which
 		// may be one on loopback.
@@ -141,7 +112,8 @@ func boot() (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	started = append(started, c)
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancel()
 	s := &stage{cluster: c}
 	if s.admin, err = kubernetes.NewForConfig(c.RESTConfig(c.Servers(cluster.GroupMain)[0])); err != nil {
 		return nil, err

@@ -150,7 +150,7 @@ func TestRedirectsOfTheApiserverAreNotForwarded(t *testing.T) {
 	t.Parallel()
 	s := theStage(t)
 	server := redirector(t, s.cluster, "127.0.0.1")
-	path, err := binary()
+	path, err := suite.Gateway()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,12 +14,18 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
+)
+
+// What tests say often.
+var (
+	must       = fixture.Must
+	eventually = fixture.Eventually
+	within     = fixture.Within
 )
 
 // env is what a test of one gateway has.
@@ -143,30 +149,6 @@ func get(ctx context.Context, client *http.Client, url string, headers ...string
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	return client.Do(r)
-}
-
-// eventually polls until condition returns nil.
-func eventually(t *testing.T, within time.Duration, condition func(ctx context.Context) error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		// What the end of the wait does to the last attempt says nothing.
-		if err := condition(ctx); ctx.Err() == nil || err == nil {
-			last = err
-		}
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("not within %s: %v", within, last)
-	}
-}
-
-// within returns a context for one step of a test.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // ensureControllers makes sure that pods run, through whichever gateway the

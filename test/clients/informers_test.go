@@ -253,10 +253,3 @@ func churn(ctx context.Context, client kubernetes.Interface, namespace string, f
 	}
 	return group.Wait()
 }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

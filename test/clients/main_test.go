@@ -2,7 +2,6 @@ package clients
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,60 +12,23 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/klog/v2"
-
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
-	bootTimeout  = 4 * time.Minute
-	buildTimeout = 40 * time.Minute
-	nodes        = 20
+	bootTimeout = 4 * time.Minute
+	nodes       = 20
 )
 
 // What the tests of this process share. Each part is made when a test first needs
 // it, so that one test alone does not wait for the rest.
 var (
-	tempDir       = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "asi-clients-") })
-	gatewayBinary = sync.OnceValues(buildGateway)
-	sharedStack   = sync.OnceValues(startShared)
+	suite       = fixture.NewSuite("clients")
+	sharedStack = sync.OnceValues(startShared)
 )
 
-// used tells whether a stack has been started, for TestMain to stop it.
-var used struct {
-	sync.Mutex
-	stacks []*stack
-}
-
-func TestMain(m *testing.M) {
-	// client-go reports there what tests provoke.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
-	code := m.Run()
-	for _, s := range used.stacks {
-		if err := s.Close(); err != nil {
-			fmt.Fprintf(os.Stderr, "closing a cluster: %v\n", err)
-			code = 1
-		}
-	}
-	dir, err := tempDir()
-	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
-		fmt.Fprintf(os.Stderr, "removing the temporary folder: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func buildGateway() (string, error) {
-	dir, err := tempDir()
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	return fixture.BuildGateway(ctx, dir)
-}
+func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
 
 // stack is a cluster with a gateway for each identity mode before it.
 type stack struct {
@@ -89,25 +51,17 @@ func startShared() (*stack, error) {
 }
 
 func startStack(options cluster.Options, args ...string) (*stack, error) {
-	binary, err := gatewayBinary()
+	binary, err := suite.Gateway()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	c, err := suite.StartCluster(options)
+	if err != nil {
+		return nil, err
+	}
+	boot, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
-	if options.BinDir, err = cluster.Build(ctx, cluster.BuildOptions{Progress: os.Stderr}); err != nil {
-		return nil, err
-	}
-	boot, cancelBoot := context.WithTimeout(context.Background(), bootTimeout)
-	defer cancelBoot()
-	c, err := cluster.Start(boot, options)
-	if err != nil {
-		return nil, err
-	}
 	s := &stack{Cluster: c, binary: binary, gateways: map[fixture.Mode]*fixture.Gateway{}}
-	used.Lock()
-	used.stacks = append(used.stacks, s)
-	used.Unlock()
 	if err := s.servePods(); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // Resources that are written and read.
@@ -29,7 +31,7 @@ type client struct {
 }
 
 func newClient(config *rest.Config, name, encoding string) (*client, error) {
-	config = ownConnection(config)
+	config = fixture.OwnConnection(config)
 	config.UserAgent = "consistency-" + name
 	config.ContentType, config.AcceptContentTypes = encoding, encoding
 	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return witness{rt} })

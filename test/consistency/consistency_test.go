@@ -20,7 +20,7 @@ const (
 // build compiles a gateway.
 func build(t *testing.T, how func(ctx context.Context, dir string) (string, error)) string {
 	t.Helper()
-	dir, err := tempDir()
+	dir, err := suite.Dir()
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
 	defer cancel()
@@ -33,10 +33,10 @@ func build(t *testing.T, how func(ctx context.Context, dir string) (string, erro
 // through three gateways.
 func TestReadsAndWatchesAreRightUnderFaults(t *testing.T) {
 	lasting := 15 * time.Second
-	if soak {
+	if fixture.Soak() {
 		lasting = 10 * time.Minute
 	}
-	random := newRandom(t)
+	random := fixture.Random(t)
 	c, err := theCluster()
 	must(t, err)
 	gateways := startGateways(t, c, build(t, fixture.BuildGateway), "gateway", replicas)

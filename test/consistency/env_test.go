@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // env is what one run has.
@@ -91,7 +92,7 @@ func (e *env) settle(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return await(ctx, time.Minute, func(context.Context) error { return h.reached(written.rv) })
+			return fixture.Await(ctx, time.Minute, func(context.Context) error { return h.reached(written.rv) })
 		})
 	}
 }

@@ -63,7 +63,7 @@ func (g *gateway) start(ctx context.Context, c *cluster.Cluster, binary, name st
 	if err := g.NeverShed(ctx); err != nil {
 		return err
 	}
-	return await(ctx, bootTimeout, g.loaded)
+	return fixture.Await(ctx, bootTimeout, g.loaded)
 }
 
 func endGateways(t *testing.T, all []*gateway) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // caughtUpWithin is for watches whose server has died: the end of a silent one takes
@@ -47,7 +48,7 @@ func run(t *testing.T, c *cluster.Cluster, gateways []*gateway, kinds []fault, r
 	// What was written last is to reach all watchers by itself.
 	e.settle(t)
 	until := e.lastEvents(watchers)
-	if err := await(t.Context(), caughtUpWithin, func(context.Context) error { return behind(watchers, until) }); err != nil {
+	if err := fixture.Await(t.Context(), caughtUpWithin, func(context.Context) error { return behind(watchers, until) }); err != nil {
 		t.Logf("not within %s: %v", caughtUpWithin, err)
 	}
 	stopWatching()

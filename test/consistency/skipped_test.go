@@ -18,7 +18,7 @@ const skipProof = "asi_fault_skip_proof"
 // TestReadsWithoutProofAreCaught has a gateway that answers strict reads from
 // whatever state it has: what is relied on here to find that out must do so.
 func TestReadsWithoutProofAreCaught(t *testing.T) {
-	random := newRandom(t)
+	random := fixture.Random(t)
 	c, err := theCluster()
 	must(t, err)
 	binary := build(t, func(ctx context.Context, dir string) (string, error) {

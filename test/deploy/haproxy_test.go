@@ -115,7 +115,7 @@ func TestGatewaysBehindHAProxy(t *testing.T) {
 		}
 		// Nobody tells the writers to connect anew but GOAWAYs, and HAProxy gives it its
 		// share over 30 s (slowstart).
-		eventually(t, time.Minute, func(context.Context) error {
+		fixture.Eventually(t, time.Minute, func(context.Context) error {
 			if writes(ctx, t, killed) == 0 {
 				return fmt.Errorf("no client has come back to %s", killed.Name())
 			}
@@ -131,7 +131,7 @@ func TestGatewaysBehindHAProxy(t *testing.T) {
 		go func() { gone <- drained.Stop(ctx) }()
 		// From then on it has every answer end its connection: what came back to it
 		// would do so for each request.
-		eventually(t, shutdownDelay/2, func(context.Context) error {
+		fixture.Eventually(t, shutdownDelay/2, func(context.Context) error {
 			log, err := os.ReadFile(haproxy.LogFile())
 			if err == nil && !bytes.Contains(log, []byte("Server asi-gateway/gateway-1 is DOWN")) {
 				err = errors.New("HAProxy has not noticed that the gateway is on its way out")
@@ -249,7 +249,7 @@ func checkSource(ctx context.Context, t *testing.T, tr *traffic) {
 	defer response.Body.Close()
 	id := response.Header.Get("Audit-Id")
 	var event auditv1.Event
-	eventually(t, 5*time.Second, func(context.Context) error {
+	fixture.Eventually(t, 5*time.Second, func(context.Context) error {
 		for i := range c.Servers(cluster.GroupMain) {
 			log, err := os.ReadFile(c.AuditLog(fmt.Sprintf("main-%d", i)))
 			if err != nil {

@@ -19,11 +19,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -227,7 +228,7 @@ func (tr *traffic) mustGoOn(t *testing.T, direct kubernetes.Interface, n int64, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, within, func(context.Context) error {
+	fixture.Eventually(t, within, func(context.Context) error {
 		for i, w := range tr.workers {
 			if done := w.done.Load(); done < want[i] {
 				return fmt.Errorf("%s has had %d calls answered, want %d", w.name, done, want[i])
@@ -247,7 +248,7 @@ func (tr *traffic) mustGoOn(t *testing.T, direct kubernetes.Interface, n int64, 
 func (tr *traffic) checkEnd(t *testing.T, direct kubernetes.Interface) {
 	t.Helper()
 	var list *corev1.ConfigMapList
-	eventually(t, 20*time.Second, func(ctx context.Context) (err error) {
+	fixture.Eventually(t, 20*time.Second, func(ctx context.Context) (err error) {
 		if list, err = direct.CoreV1().ConfigMaps(tr.namespace).List(ctx, metav1.ListOptions{}); err != nil {
 			return err
 		}
@@ -337,20 +338,4 @@ func (b *witnessedBody) Read(p []byte) (int, error) {
 func (b *witnessedBody) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
-}
-
-// eventually polls until condition returns nil.
-func eventually(t *testing.T, within time.Duration, condition func(ctx context.Context) error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		// What the end of the wait does to the last attempt says nothing.
-		if err := condition(ctx); ctx.Err() == nil || err == nil {
-			last = err
-		}
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("not within %s: %v", within, last)
-	}
 }

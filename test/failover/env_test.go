@@ -35,7 +35,7 @@ type env struct {
 // the end that requests are under way which are not.
 func through(t *testing.T, gateway func() (*fixture.Gateway, error)) *env {
 	t.Helper()
-	e := &env{Cluster: shared(t, theCluster), g: shared(t, gateway), outside: "bypass-1"}
+	e := &env{Cluster: fixture.Shared(t, theCluster), g: fixture.Shared(t, gateway), outside: "bypass-1"}
 	var err error
 	e.operator, err = newOperator(e.g)
 	must(t, err)
@@ -154,7 +154,7 @@ func (e *env) checkNothingUnderWay(t *testing.T) {
 	t.Helper()
 	for _, group := range []string{v1alpha1.GroupMain, v1alpha1.GroupBypass} {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		err := pollUntil(ctx, func(ctx context.Context) error {
+		err := fixture.Poll(ctx, func(ctx context.Context) error {
 			state, err := e.operator.live(ctx, group)
 			if err != nil {
 				return err

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -89,7 +91,7 @@ func (e *env) failovers() []failover {
 			e.awaitHealth(t, names[0], true)
 		}}
 	}
-	if !soak() {
+	if !fixture.Soak() {
 		return []failover{
 			{"kill -9 of main-0", func(t *testing.T) { e.kill(t, "main-0") }},
 			// Main is gone with it, and then half of what stands in for it.

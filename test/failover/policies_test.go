@@ -54,7 +54,7 @@ const (
 
 // writePolicies makes a folder for --policy-dir.
 func writePolicies() (string, error) {
-	dir, err := tempDir()
+	dir, err := suite.Dir()
 	if err != nil {
 		return "", err
 	}
@@ -75,7 +75,7 @@ func writePolicies() (string, error) {
 // awaitPolicies waits until all policies are in force, the groups of the flags
 // among them, and has the groups be quicker than they are by default.
 func awaitPolicies(ctx context.Context, g *fixture.Gateway) error {
-	err := pollUntil(ctx, func(ctx context.Context) error {
+	err := fixture.Poll(ctx, func(ctx context.Context) error {
 		metrics, err := g.Metrics(ctx)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/asi-gateway/asi-gateway/test/failover/traffic"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // theEnd is the object that watches wait for.
@@ -39,7 +40,7 @@ func (e *env) send(t *testing.T, plan traffic.Plan) *run {
 	plan.CertFile, plan.KeyFile = e.AdminFiles()
 	encoded, err := json.Marshal(plan)
 	must(t, err)
-	r := &run{process: exec.Command(shared(t, sender)), done: make(chan error, 1)}
+	r := &run{process: exec.Command(fixture.Shared(t, sender)), done: make(chan error, 1)}
 	r.process.Stderr = os.Stderr
 	input, err := r.process.StdinPipe()
 	must(t, err)

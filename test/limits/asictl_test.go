@@ -17,12 +17,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // asictl is the operators' command, and beside it the link that makes kubectl find
 // it.
 var asictl = sync.OnceValues(func() (string, error) {
-	binary, err := compile("asictl", "./cmd/asictl")
+	binary, err := suite.Compile("asictl", "./cmd/asictl")
 	if err != nil {
 		return "", err
 	}
@@ -40,7 +41,7 @@ func newShell(t *testing.T, f *fleet) *shell {
 	t.Helper()
 	kubeconfig, err := f.gateways[0].Kubeconfig()
 	must(t, err)
-	return &shell{f, shared(t, asictl), kubeconfig}
+	return &shell{f, fixture.Shared(t, asictl), kubeconfig}
 }
 
 // asictl runs a command that must succeed, and returns what it prints and how much
@@ -114,7 +115,7 @@ func rowOf(text, header, name string) (map[string]string, error) {
 // TestOperatorGovernsAllReplicasWithAsictl runs the real command against one of
 // three replicas, while all is well and while no kube-apiserver is alive.
 func TestOperatorGovernsAllReplicasWithAsictl(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	s := newShell(t, f)
 	s.prints(t, "limits set shell --create --user-agent shell --per UserAgent --qps 100000 --burst 100000", "ratelimit.gateway.asi.io/shell created: Enforce")
 	t.Cleanup(func() { s.prints(t, "limits delete shell") })

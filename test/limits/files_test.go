@@ -29,7 +29,7 @@ func writeFile(t *testing.T, dir, name, content string) {
 // TestBrokenPolicyFileStopsTheStart runs the binary with files that are wrong, each
 // in one line.
 func TestBrokenPolicyFileStopsTheStart(t *testing.T) {
-	c, binary := shared(t, theCluster), shared(t, checked)
+	c, binary := fixture.Shared(t, theCluster), fixture.Shared(t, suite.Gateway)
 	for _, broken := range []struct {
 		name, content string
 		line          int
@@ -77,13 +77,13 @@ func TestBrokenPolicyFileStopsTheStart(t *testing.T) {
 // TestPoliciesOutliveRestarts has an operator change, delete and add policies that
 // came from files and defaults, and the gateway killed and started again.
 func TestPoliciesOutliveRestarts(t *testing.T) {
-	c := shared(t, theCluster)
+	c := fixture.Shared(t, theCluster)
 	dir := t.TempDir()
 	writeFile(t, dir, "limits.yaml", manifest("RateLimit", "edited", "{match: {clients: {userAgents: [edited]}}, qps: 5}")+
 		"---\n"+manifest("RateLimit", "untouched", "{match: {clients: {userAgents: [untouched]}}, qps: 5}"))
 	writeFile(t, dir, "classes.yml", manifest("ClientClass", "from-file", "{match: {clients: {userAgents: [from-file]}}, priority: P2}"))
 	ctx := within(t, 2*time.Minute)
-	g, err := fixture.AddGateway(ctx, c, shared(t, checked), "restarts", fixture.FrontProxy, "--default-policies=true", "--policy-dir", dir)
+	g, err := fixture.AddGateway(ctx, c, fixture.Shared(t, suite.Gateway), "restarts", fixture.FrontProxy, "--default-policies=true", "--policy-dir", dir)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := errors.Join(g.Stop(context.Background()), g.Panics()); err != nil {

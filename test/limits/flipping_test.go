@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // flipBound is how long a change may take from the operator's request to the last
@@ -19,7 +21,7 @@ const flipBound = time.Second
 // replica, and clients of all replicas notice: also while no kube-apiserver is
 // alive.
 func TestLimitsAreInForceEverywhereWithinASecond(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	o := newOperator(t, f.gateways[0])
 	o.limit("flip", `{match: {clients: {userAgents: [flipper]}}, qps: 100k, burst: 100000}`, f.gateways...)
 	var clients []*client

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -31,81 +30,24 @@ import (
 	"github.com/asi-gateway/asi-gateway/test/limits/load"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func shared[T any](t *testing.T, get func() (T, error)) T {
-	t.Helper()
-	v, err := get()
-	must(t, err)
-	return v
-}
+// What tests say often.
+var (
+	must       = fixture.Must
+	eventually = fixture.Eventually
+	within     = fixture.Within
+	pause      = fixture.Pause
+)
 
 // solo is the gateway with a store of its own; the test fails if it panicked.
 func solo(t *testing.T) *fixture.Gateway {
 	t.Helper()
-	g := shared(t, soloGateway)
+	g := fixture.Shared(t, soloGateway)
 	t.Cleanup(func() {
 		if err := g.Panics(); err != nil {
 			t.Error(err)
 		}
 	})
 	return g
-}
-
-// pollUntil calls condition until it returns nil.
-func pollUntil(ctx context.Context, condition func(context.Context) error) error {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	var last error
-	for {
-		// What the end of the wait does to the last attempt says nothing.
-		err := condition(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%w; last: %w", context.Cause(ctx), errors.Join(last))
-		}
-	}
-}
-
-func eventually(t *testing.T, d time.Duration, condition func(ctx context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	defer cancel()
-	if err := pollUntil(ctx, condition); err != nil {
-		t.Fatalf("not within %s: %v", d, err)
-	}
-}
-
-// pause waits as part of a plan.
-func pause(t *testing.T, d time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	}
-}
-
-// within returns a context for one step of a test.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // operator writes policies through a gateway, as an administrator with a client
@@ -241,7 +183,7 @@ func newClient(t *testing.T, config *rest.Config, userAgent, from string) *clien
 func userConfig(t *testing.T, g *fixture.Gateway, name string, groups ...string) *rest.Config {
 	t.Helper()
 	now := time.Now()
-	cert, key, err := shared(t, theCluster).IssueClientCert(name, groups, now.Add(-time.Minute), now.Add(time.Hour))
+	cert, key, err := fixture.Shared(t, theCluster).IssueClientCert(name, groups, now.Add(-time.Minute), now.Add(time.Hour))
 	must(t, err)
 	config := rest.AnonymousClientConfig(g.RESTConfig())
 	config.CertData, config.KeyData = cert, key
@@ -331,7 +273,7 @@ func (c *client) refused(t *testing.T, policy string, code int, method, path, bo
 // clientset goes to a gateway, or with an empty one to a kube-apiserver.
 func clientset(t *testing.T, g *fixture.Gateway, userAgent string) *kubernetes.Clientset {
 	t.Helper()
-	c := shared(t, theCluster)
+	c := fixture.Shared(t, theCluster)
 	config := c.RESTConfig(c.Servers(cluster.GroupMain)[0])
 	if g != nil {
 		config = g.RESTConfig()
@@ -353,7 +295,7 @@ func newNamespace(t *testing.T) string {
 // of the test.
 func killAPIServers(t *testing.T) {
 	t.Helper()
-	c := shared(t, theCluster)
+	c := fixture.Shared(t, theCluster)
 	var servers []*cluster.Process
 	for _, p := range c.Processes() {
 		if strings.HasPrefix(p.Name(), cluster.GroupMain+"-") {
@@ -378,7 +320,7 @@ func killAPIServers(t *testing.T) {
 // what that has used of a processor, too.
 func sendLoad(t *testing.T, plan load.Plan) ([]load.Report, time.Duration) {
 	t.Helper()
-	reports, used, err := tryLoad(within(t, plan.Duration+time.Minute), shared(t, theCluster), plan, shared(t, loader))
+	reports, used, err := tryLoad(within(t, plan.Duration+time.Minute), fixture.Shared(t, theCluster), plan, fixture.Shared(t, loader))
 	must(t, err)
 	return reports, used
 }

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // TestKubectlEditsALimit opens a limit in an editor, as an operator does with any
 // object. It is saved twice: the gateway says what is wrong with the first version,
 // and the operator is back in the editor.
 func TestKubectlEditsALimit(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	o := newOperator(t, f.gateways[0])
 	o.limit("edited", `{match: {clients: {userAgents: [edited]}}, qps: 100k, burst: 100000}`, f.gateways...)
 	c := adminClient(t, f.gateways[replicas-1], "edited")
@@ -38,7 +40,7 @@ exec sed -i 's/qps: "-1"/qps: "0"/' "$1"
 // TestKubectlWatchesLimits leaves `kubectl get -w` running while limits change: the
 // gateway serves that watch itself.
 func TestKubectlWatchesLimits(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	o := newOperator(t, f.gateways[replicas-1])
 	o.limit("watched", `{match: {clients: {userAgents: [watched]}}, qps: 1}`, f.gateways...)
 

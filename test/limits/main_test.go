@@ -2,27 +2,21 @@ package limits
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"k8s.io/klog/v2"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
-	bootTimeout  = 4 * time.Minute
-	buildTimeout = 40 * time.Minute
+	bootTimeout = 4 * time.Minute
 	// replicas is how many gateways share an etcd and a Redis.
 	replicas = 3
 )
@@ -30,89 +24,22 @@ const (
 // What the tests of this process share. Each part is made when a test first needs
 // it, so that one test alone does not wait for the rest.
 var (
-	tempDir     = sync.OnceValues(makeTempDir)
-	checked     = sync.OnceValues(func() (string, error) { return build(fixture.BuildGateway) })
+	suite       = fixture.NewSuite("limits")
 	theCluster  = sync.OnceValues(startCluster)
 	soloGateway = sync.OnceValues(startSolo)
 	theFleet    = sync.OnceValues(startFleet)
 	// plain is the gateway as it is installed, without the race detector: for what
 	// is measured.
-	plain    = sync.OnceValues(func() (string, error) { return compile("asi-gateway-plain", "./cmd/asi-gateway") })
-	loader   = sync.OnceValues(func() (string, error) { return compile("load", "./test/limits/load/cmd") })
-	intruder = sync.OnceValues(func() (string, error) { return compile("intruder", "./test/limits/intruder") })
+	plain    = sync.OnceValues(func() (string, error) { return suite.Compile("asi-gateway-plain", "./cmd/asi-gateway") })
+	loader   = sync.OnceValues(func() (string, error) { return suite.Compile("load", "./test/limits/load/cmd") })
+	intruder = sync.OnceValues(func() (string, error) { return suite.Compile("intruder", "./test/limits/intruder") })
 )
 
-// started is the cluster, for TestMain to stop it.
-var started *cluster.Cluster
-
-func TestMain(m *testing.M) {
-	// client-go reports there what tests provoke.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
-	code := m.Run()
-	if started != nil {
-		if err := started.Close(); err != nil {
-			fmt.Fprintf(os.Stderr, "closing the cluster: %v\n", err)
-			code = 1
-		}
-	}
-	dir, err := tempDir()
-	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
-		fmt.Fprintf(os.Stderr, "removing the temporary folder: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// makeTempDir makes a folder that every user of the machine can enter, so that
-// what keeps others out of a gateway's data is the gateway.
-func makeTempDir() (string, error) {
-	dir, err := os.MkdirTemp("", "asi-limits-")
-	if err != nil {
-		return "", err
-	}
-	return dir, os.Chmod(dir, 0o755)
-}
-
-func build(how func(context.Context, string) (string, error)) (string, error) {
-	dir, err := tempDir()
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	return how(ctx, dir)
-}
-
-// compile builds a command of the module as `make build` does.
-func compile(name, pkg string) (string, error) {
-	return build(func(ctx context.Context, dir string) (string, error) {
-		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
-		if err != nil {
-			return "", err
-		}
-		binary := filepath.Join(dir, name)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, pkg)
-		cmd.Dir, cmd.Env = strings.TrimSpace(string(root)), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
-		}
-		return binary, nil
-	})
-}
+func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
 
 // startCluster starts one kube-apiserver: what is limited does not come to more.
 func startCluster() (*cluster.Cluster, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	binDir, err := cluster.Build(ctx, cluster.BuildOptions{Progress: os.Stderr})
-	if err != nil {
-		return nil, err
-	}
-	boot, cancelBoot := context.WithTimeout(context.Background(), bootTimeout)
-	defer cancelBoot()
-	started, err = cluster.Start(boot, cluster.Options{BinDir: binDir, MainServers: 1, BypassServers: -1})
-	return started, err
+	return suite.StartCluster(cluster.Options{MainServers: 1, BypassServers: -1})
 }
 
 // startSolo starts a gateway with a store of its own and the race detector, if the
@@ -122,7 +49,7 @@ func startSolo() (*fixture.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := checked()
+	binary, err := suite.Gateway()
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +155,7 @@ func addRedis(ctx context.Context, c *cluster.Cluster) (*cluster.Process, error)
 	if err := redis.Start(ctx); err != nil {
 		return nil, err
 	}
-	return redis, pollUntil(ctx, func(ctx context.Context) error { return listens(ctx, "127.0.0.1:"+ports[0]) })
+	return redis, fixture.Poll(ctx, func(ctx context.Context) error { return listens(ctx, "127.0.0.1:"+ports[0]) })
 }
 
 func listens(ctx context.Context, address string) error {

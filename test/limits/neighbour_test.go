@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 	"github.com/asi-gateway/asi-gateway/test/limits/load"
 )
 
@@ -70,7 +71,7 @@ type figures struct {
 // What the neighbour is allowed costs what it costs, so the lists are small enough
 // for ten of them a second not to be felt on two processors; five hundred are.
 func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	namespace := newNamespace(t)
 	seedConfigMaps(t, namespace)
 	g := f.gateways[0]
@@ -108,7 +109,7 @@ func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
 			t.Errorf("a refusal costs %s of a processor; want at most %s", cost, refusalCost)
 		}
 		most := roughly
-		if soak() {
+		if fixture.Soak() {
 			most = mostMoved
 		}
 		if moved > most {
@@ -116,7 +117,7 @@ func TestRogueNeighbourIsHeldByItsLimit(t *testing.T) {
 		}
 	}
 
-	server := shared(t, theCluster).Servers(cluster.GroupMain)[0]
+	server := fixture.Shared(t, theCluster).Servers(cluster.GroupMain)[0]
 	direct := &situation{name: "alone"}
 	flooded := &situation{name: "beside the same flood", flood: flood(server)}
 	warmUp(t, server, namespace)
@@ -220,7 +221,7 @@ func median[T int | float64 | time.Duration](values []T) T {
 // measure is one round.
 func (s *situation) measure(t *testing.T, server, namespace string, gateway int) figures {
 	t.Helper()
-	c := shared(t, theCluster)
+	c := fixture.Shared(t, theCluster)
 	apiserver := c.Process("main-0").Pid()
 	begun := time.Now()
 	foreign := foreigners(t)
@@ -232,7 +233,7 @@ func (s *situation) measure(t *testing.T, server, namespace string, gateway int)
 		// Its processors are not the ones that serve: it has what others leave. With
 		// nice alone the sender took so much of theirs that it moved the p99 by 26 and
 		// 28% by itself; in the kernel's idle class the flood moves it by 3%.
-		ctx, binary := within(t, time.Minute), shared(t, loader)
+		ctx, binary := within(t, time.Minute), fixture.Shared(t, loader)
 		flooding.Go(func() (err error) {
 			flood, flooder, err = tryLoad(ctx, c, load.Plan{Duration: roundTime, Streams: s.flood}, "chrt", "--idle", "0", binary)
 			return err
@@ -261,7 +262,7 @@ func (s *situation) measure(t *testing.T, server, namespace string, gateway int)
 // the test. Used is what senders have used that have ended.
 func foreigners(t *testing.T) func(used ...time.Duration) float64 {
 	t.Helper()
-	c := shared(t, theCluster)
+	c := fixture.Shared(t, theCluster)
 	others := func() float64 {
 		sum := machineTime(t) - processorTime(t, os.Getpid())
 		for _, p := range c.Processes() {

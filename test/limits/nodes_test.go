@@ -11,13 +11,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 	"github.com/asi-gateway/asi-gateway/test/limits/load"
 )
 
 // TestLimitGrowsAndShrinksWithTheCluster adds nodes and takes them away, and has a
 // client send more than a limit per node lets pass.
 func TestLimitGrowsAndShrinksWithTheCluster(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	g := f.gateways[0]
 	o := newOperator(t, g)
 	const perNode, added = 2, 20

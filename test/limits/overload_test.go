@@ -2,7 +2,6 @@ package limits
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -23,9 +22,6 @@ const (
 	// what should have passed and how soon. What must not pass must not at any time.
 	crowded = 0.4
 )
-
-// soak tells whether there is time for long tests.
-func soak() bool { return os.Getenv("ASI_SOAK") == "1" }
 
 // traffic is what all streams of an overload have done.
 type traffic struct {
@@ -99,7 +95,7 @@ func (o overload) limit(t *testing.T) {
 }
 
 func (o overload) duration() time.Duration {
-	if soak() {
+	if fixture.Soak() {
 		return 30 * time.Second
 	}
 	return 10 * time.Second
@@ -108,7 +104,7 @@ func (o overload) duration() time.Duration {
 // TestOverloadPassesWhatTheLimitSaysAndNoMore sends many times what a limit
 // admits, unevenly, and counts answers at the clients.
 func TestOverloadPassesWhatTheLimitSaysAndNoMore(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	for _, o := range []overload{
 		{name: "global-100", scope: "Global", qps: 100, burst: 50, rates: []float64{1200, 600, 200}, gateways: f.gateways},
 		// As much as two processors can send, since they answer as well.
@@ -146,12 +142,12 @@ func TestOverloadPassesWhatTheLimitSaysAndNoMore(t *testing.T) {
 // TestRedisDiesUnderOverload kills Redis and starts an empty one, and then has it
 // hang, while three replicas count together.
 func TestRedisDiesUnderOverload(t *testing.T) {
-	f := shared(t, theFleet)
+	f := fixture.Shared(t, theFleet)
 	o := overload{name: "redis-dies", scope: "Global", qps: 100, burst: 50, rates: []float64{1000, 500, 200}, gateways: f.gateways}
 	o.limit(t)
 	const outages = 2
 	d := o.duration()
-	binary, c := shared(t, loader), shared(t, theCluster)
+	binary, c := fixture.Shared(t, loader), fixture.Shared(t, theCluster)
 	type result struct {
 		reports []load.Report
 		used    time.Duration

@@ -18,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const someConfigMaps = "/api/v1/namespaces/default/configmaps"
@@ -112,7 +114,7 @@ func TestFloodOfBadTokensEndsBeforeAuthentication(t *testing.T) {
 // tokenReviews counts those in the kube-apiserver's audit log.
 func tokenReviews(t *testing.T) (n int) {
 	t.Helper()
-	file, err := os.Open(shared(t, theCluster).AuditLog("main-0"))
+	file, err := os.Open(fixture.Shared(t, theCluster).AuditLog("main-0"))
 	must(t, err)
 	defer file.Close()
 	lines := bufio.NewScanner(file)

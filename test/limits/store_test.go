@@ -29,11 +29,11 @@ func TestStoreIsClosedToOtherUsers(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("sockets of a process are told by Linux' /proc")
 	}
-	c, helper := shared(t, theCluster), shared(t, intruder)
+	c, helper := fixture.Shared(t, theCluster), fixture.Shared(t, intruder)
 	// Everybody may enter the folder around it.
-	data := filepath.Join(shared(t, tempDir), "data")
+	data := filepath.Join(fixture.Shared(t, suite.Dir), "data")
 	ctx := within(t, time.Minute)
-	g, err := fixture.AddGateway(ctx, c, shared(t, checked), "closed", fixture.FrontProxy, "--data-dir", data)
+	g, err := fixture.AddGateway(ctx, c, fixture.Shared(t, suite.Gateway), "closed", fixture.FrontProxy, "--data-dir", data)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := errors.Join(g.Stop(context.Background()), g.Panics()); err != nil {

@@ -207,7 +207,7 @@ func kubectlFails(t *testing.T, g *fixture.Gateway, args ...string) string {
 	t.Helper()
 	kubeconfig, err := g.Kubeconfig()
 	must(t, err)
-	cmd := shared(t, theCluster).Kubectl(within(t, 20*time.Second), kubeconfig, args...)
+	cmd := fixture.Shared(t, theCluster).Kubectl(within(t, 20*time.Second), kubeconfig, args...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if cmd.Run() == nil {

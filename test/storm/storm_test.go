@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +21,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
@@ -41,17 +39,15 @@ const (
 
 // size is how many clients come, within which time, and how many have pods.
 func size() (clients, podsEvery int, within time.Duration) {
-	if os.Getenv("ASI_SOAK") == "1" {
+	if fixture.Soak() {
 		return 5000, 10, 10 * time.Second
 	}
 	return 500, 5, 3 * time.Second
 }
 
-func TestMain(m *testing.M) {
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
-	os.Exit(m.Run())
-}
+var suite = fixture.NewSuite("storm")
+
+func TestMain(m *testing.M) { os.Exit(suite.Run(m)) }
 
 // stage is a kube-apiserver, and a gateway that answers reads of pods from memory.
 type stage struct {
@@ -64,27 +60,14 @@ type stage struct {
 
 func boot(t *testing.T) *stage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
-	defer cancel()
-	dir := t.TempDir()
 	// As they are installed, without the race detector: what is measured is theirs.
-	binary, driver := filepath.Join(dir, "asi-gateway"), filepath.Join(dir, "kubelets")
-	for out, pkg := range map[string]string{binary: "cmd/asi-gateway", driver: "test/storm/kubelets/cmd"} {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", out, "github.com/asi-gateway/asi-gateway/"+pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if said, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", pkg, err, said)
-		}
-	}
-	c, err := cluster.Start(ctx, cluster.Options{MainServers: 1, BypassServers: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	binary, err := suite.Compile("asi-gateway", "./cmd/asi-gateway")
+	fixture.Must(t, err)
+	driver, err := suite.Compile("kubelets", "./test/storm/kubelets/cmd")
+	fixture.Must(t, err)
+	c, err := suite.StartCluster(cluster.Options{MainServers: 1, BypassServers: -1})
+	fixture.Must(t, err)
+	ctx := fixture.Within(t, bootTimeout)
 	s := &stage{cluster: c, driver: driver, rest: c.RESTConfig(c.Servers(cluster.GroupMain)[0])}
 	if s.admin, err = kubernetes.NewForConfig(s.rest); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -70,7 +72,7 @@ func newAudience(t *testing.T, name, namespace string, config *rest.Config) *aud
 	for i := range audienceConnections {
 		config := rest.CopyConfig(config)
 		config.UserAgent = fmt.Sprintf("survival-%s-%d/1", name, i)
-		client := clientset(t, config)
+		client := fixture.Clientset(t, config)
 		for _, w := range watched {
 			for range informersPerResource {
 				r := newReplica()

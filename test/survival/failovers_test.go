@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -79,13 +80,13 @@ func (f failover) victims(random *rand.Rand, servers []*cluster.Process) (victim
 // kube-controller-manager and kube-scheduler, while objects are churned.
 func TestInformersAndControllersSurviveFailovers(t *testing.T) {
 	rounds := 3
-	if soak {
+	if fixture.Soak() {
 		rounds = 20
 	}
 	e := setUp(t)
-	random := newRandom(t)
+	random := fixture.Random(t)
 	controllers := e.startControllers(t)
-	client := clientset(t, e.gateways[0].RESTConfig())
+	client := fixture.Clientset(t, e.gateways[0].RESTConfig())
 	e.deploy(t, client, podsBefore)
 
 	config := rest.CopyConfig(e.gateways[0].RESTConfig())
@@ -93,10 +94,10 @@ func TestInformersAndControllersSurviveFailovers(t *testing.T) {
 	var churners []*churner
 	for i := range newChurners(client, e.namespace) {
 		// Each has a rate of its own.
-		churners = append(churners, newChurners(clientset(t, config), e.namespace)[i])
+		churners = append(churners, newChurners(fixture.Clientset(t, config), e.namespace)[i])
 	}
 	audiences := []*audience{newAudience(t, "the gateway", e.namespace, e.gateways[0].RESTConfig())}
-	if soak {
+	if fixture.Soak() {
 		audiences = append(audiences, newAudience(t, "HAProxy in TCP mode", e.namespace, e.RESTConfig(e.startHAProxy(t))))
 	}
 	ctx, finish := context.WithCancel(t.Context())

@@ -2,9 +2,6 @@ package survival
 
 import (
 	"context"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -15,19 +12,6 @@ import (
 
 // restartTimeout is for an apiserver on a machine that has a lot to do.
 const restartTimeout = 2 * time.Minute
-
-// newRandom returns the source of a test's faults.
-func newRandom(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := rand.Uint64()
-	if text := os.Getenv("ASI_SEED"); text != "" {
-		var err error
-		seed, err = strconv.ParseUint(text, 10, 64)
-		must(t, err)
-	}
-	t.Logf("ASI_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // fault is a way in which an apiserver ceases to answer, and comes back.
 type fault struct {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -125,7 +126,7 @@ func futureRead(ctx context.Context, config *rest.Config, path string) (futureAn
 func TestReadsAreNeverOlderThanAsked(t *testing.T) {
 	const readers = 6
 	e := setUp(t)
-	random := newRandom(t)
+	random := fixture.Random(t)
 	ctx, finish := context.WithCancel(t.Context())
 	defer finish()
 	var reading sync.WaitGroup
@@ -133,7 +134,7 @@ func TestReadsAreNeverOlderThanAsked(t *testing.T) {
 	defer finish()
 	count := &readCounters{kinds: map[string]int{}}
 	for i := range readers {
-		client := clientset(t, e.gateways[0].RESTConfig())
+		client := fixture.Clientset(t, e.gateways[0].RESTConfig())
 		reading.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				e.readBack(ctx, t, client, fmt.Sprintf("reader-%d-%d", i, n), uint64(n%4), count)
@@ -141,7 +142,7 @@ func TestReadsAreNeverOlderThanAsked(t *testing.T) {
 		})
 	}
 	rounds := 1
-	if soak {
+	if fixture.Soak() {
 		rounds = 10
 	}
 	count.await(t, 20)

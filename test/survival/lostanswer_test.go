@@ -23,7 +23,7 @@ import (
 func TestWriteWhoseAnswerIsLostIsNotSentAgain(t *testing.T) {
 	e := setUp(t)
 	e.letAnonymousWrite(t)
-	binary, err := gatewayBinary()
+	binary, err := suite.Gateway()
 	must(t, err)
 	for i, mode := range fixture.Modes()[:len(e.gateways)] {
 		t.Run(string(mode), func(t *testing.T) {

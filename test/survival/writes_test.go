@@ -58,12 +58,12 @@ type counters struct{ finished, resent, ambiguous atomic.Int64 }
 // at random, at least one being well at any time.
 func TestNoWriteIsAppliedTwice(t *testing.T) {
 	lasting := 30 * time.Second
-	if soak {
+	if fixture.Soak() {
 		lasting = 5 * time.Minute
 	}
 	e := setUp(t)
 	e.letAnonymousWrite(t)
-	random := newRandom(t)
+	random := fixture.Random(t)
 	count := &counters{}
 	writers := e.newWriters(t, count)
 	ctx, finish := context.WithCancel(t.Context())
@@ -142,7 +142,7 @@ func (e *env) newWriters(t *testing.T, count *counters) []*writer {
 			if i == clientsPerGateway {
 				config, keyed = e.anonymous(t, g), true
 			} else {
-				config = ownConnection(config)
+				config = fixture.OwnConnection(config)
 			}
 			if i%2 == 0 {
 				config.ContentType = runtime.ContentTypeProtobuf
@@ -254,7 +254,7 @@ func (c *counters) await(t *testing.T, n int64) {
 func (e *env) awaitQuiet(t *testing.T) {
 	t.Helper()
 	for _, p := range e.servers() {
-		client := clientset(t, e.RESTConfig(p.URL())).CoreV1().RESTClient()
+		client := fixture.Clientset(t, e.RESTConfig(p.URL())).CoreV1().RESTClient()
 		// The gauge tells the maximum of the last second.
 		eventually(t, time.Minute, func(ctx context.Context) error {
 			metrics, err := client.Get().AbsPath("/metrics").DoRaw(ctx)
