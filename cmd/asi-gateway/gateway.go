@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/zapr"
@@ -36,6 +37,8 @@ type gateway struct {
 	server   *proxy.Server
 	// background runs until the gateway has drained.
 	background []func(context.Context)
+	// started tells that the client port is served.
+	started atomic.Bool
 }
 
 func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
@@ -102,6 +105,9 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 // ready returns nil once clients can be served: it is known who they are, and
 // what operators have decided about them, and what is to be cached is.
 func (g *gateway) ready() error {
+	if !g.started.Load() {
+		return errors.New("the gateway is starting")
+	}
 	if err := g.cluster.ready(); err != nil {
 		return err
 	}
@@ -152,8 +158,22 @@ func (g *gateway) run(ctx context.Context) error {
 		return err
 	}
 	defer stopOps()
+	background, stopBackground := context.WithCancel(context.Background())
+	var running errgroup.Group
+	for _, run := range g.background {
+		running.Go(func() error {
+			run(background)
+			return nil
+		})
+	}
+	endBackground := func() {
+		stopBackground()
+		_ = running.Wait()
+		g.cluster.upstream.Close()
+	}
 	stopPolicies, err := g.policies.start(ctx)
 	if err != nil {
+		endBackground()
 		return err
 	}
 	defer stopPolicies()
@@ -168,26 +188,17 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 	}()
 
-	background, stopBackground := context.WithCancel(context.Background())
-	var running errgroup.Group
-	for _, run := range g.background {
-		running.Go(func() error {
-			run(background)
-			return nil
-		})
-	}
 	g.logger.Info("serving",
 		zap.Stringer("address", listener.Addr()),
 		zap.String("version", version),
 		zap.String("identity", g.cluster.identityMode()),
 		zap.Strings("upstreams", g.cluster.upstreamNames()))
+	g.started.Store(true)
 	err = g.server.Run(ctx, listener)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
-	stopBackground()
-	_ = running.Wait()
-	g.cluster.upstream.Close()
+	endBackground()
 	g.logger.Info("stopped", zap.Error(err))
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +39,8 @@ const (
 	// sharedStoreStart is how long a shared store is waited for, if there are the
 	// policies of an earlier run to go on with.
 	sharedStoreStart = 3 * time.Second
+	// seedTimeout bounds an attempt to make policies in a store that can be reached.
+	seedTimeout = 10 * time.Second
 	// defaultsName is under which the store remembers that it has been given the
 	// default policies.
 	defaultsName = "default-policies"
@@ -135,7 +139,15 @@ func newPolicies(o *options, c *cluster, logger *zap.Logger, registry *prometheu
 		Log:       logger.Named("policies"),
 		Registry:  registry,
 	})
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	if p.policy.Ready() != nil {
+		// In a new store that is what will be cached, and it takes longer to read than
+		// the store to start.
+		p.cache.Update(slices.DeleteFunc(slices.Clone(p.flaggedCached), p.cachedInFiles))
+	}
+	return p, nil
 }
 
 // authenticated tells who may see the last known APIs while nobody can be asked:
@@ -222,12 +234,21 @@ func (p *policies) await(ctx context.Context) error {
 
 // follow runs what depends on the API until ctx ends.
 func (p *policies) follow(ctx context.Context) {
+	seeded := make(chan struct{})
 	parts := []func(context.Context) error{
 		p.limiter.Run,
-		p.policy.Run,
+		func(ctx context.Context) error {
+			// At the first start there are no policies before.
+			select {
+			case <-seeded:
+				return p.policy.Run(ctx)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
 		p.alerts.Run,
 		func(ctx context.Context) error { p.nodes.Run(ctx); return nil },
-		func(ctx context.Context) error { p.seed(ctx); return nil },
+		func(ctx context.Context) error { p.seed(ctx, sync.OnceFunc(func() { close(seeded) })); return nil },
 		func(ctx context.Context) error { p.publish(ctx); return nil },
 	}
 	ended := make(chan struct{}, len(parts))
@@ -247,10 +268,11 @@ func (p *policies) follow(ctx context.Context) {
 // seed makes the policies of files, and in a new store the default ones, and the
 // groups and cached resources of the flags. What operators have changed or deleted
 // stays so; but a file is an operator's word, and what it says is made again at every
-// start.
-func (p *policies) seed(ctx context.Context) {
+// start. It says when it has tried once.
+func (p *policies) seed(ctx context.Context, tried func()) {
 	for {
 		err := p.trySeed(ctx)
+		tried()
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -267,6 +289,8 @@ func (p *policies) trySeed(ctx context.Context) error {
 	if err := p.api.WaitReady(ctx); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
+	defer cancel()
 	if err := p.seedGroups(ctx); err != nil {
 		return err
 	}
