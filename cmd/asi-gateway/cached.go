@@ -43,6 +43,9 @@ func parseResources(names []string) ([]*v1alpha1.CachedResource, error) {
 		if faults := policy.Validate(o); len(faults) > 0 {
 			return nil, fmt.Errorf("%q: %w", name, faults.ToAggregate())
 		}
+		if slices.ContainsFunc(resources, func(r *v1alpha1.CachedResource) bool { return r.Name == o.Name }) {
+			return nil, fmt.Errorf("%q is named twice", o.Name)
+		}
 		resources = append(resources, o)
 	}
 	return resources, nil

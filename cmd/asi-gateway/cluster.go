@@ -46,9 +46,7 @@ type cluster struct {
 	assert        auth.Assert
 	frontProxy    bool
 	frontProxies  *auth.FrontProxies
-	// waitForHeaders has the gateway not ready until frontProxies knows its headers.
-	waitForHeaders bool
-	clientCA       dynamiccertificates.CAContentProvider
+	clientCA      dynamiccertificates.CAContentProvider
 	// cache has what CachedResources say; nothing without any.
 	cache      *cache.Cache
 	kube       kubernetes.Interface
@@ -218,7 +216,6 @@ func (c *cluster) trustClients(o *options) error {
 		c.background = append(c.background, func(ctx context.Context) { ca.Run(ctx, 1) })
 		return nil
 	}
-	c.waitForHeaders = true
 	ca, err := dynamiccertificates.NewDynamicCAFromConfigMapController("client-ca", "kube-system", "extension-apiserver-authentication", "client-ca-file", c.kube)
 	if err != nil {
 		return err
@@ -274,11 +271,6 @@ func (c *cluster) remember(o *options, servesStale func(*request.Attributes) boo
 func (c *cluster) ready() error {
 	if _, ok := c.clientCA.VerifyOptions(); !ok {
 		return errors.New("the CA bundle for client certificates is not known yet: it is read from kube-system/extension-apiserver-authentication; give --client-ca-file to start without a kube-apiserver")
-	}
-	// With the flag the operator wants to start without that config map. It names the
-	// headers that a client must not send, but for clusters with the usual X-Remote-*.
-	if c.frontProxy && c.waitForHeaders && !c.frontProxies.Known() {
-		return errors.New("the headers by which front proxies name users are not known yet: they are read from kube-system/extension-apiserver-authentication; give --client-ca-file to start without")
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func newPolicies(o *options, c *cluster, logger *zap.Logger, registry *prometheu
 	if err != nil {
 		return nil, err
 	}
-	if p.policy.Ready() != nil {
+	if p.policy.Ready() != nil && len(o.etcdServers) == 0 {
 		// In a new store that is what will be cached, and it takes longer to read than
 		// the store to start.
 		p.cache.Update(slices.DeleteFunc(slices.Clone(p.flaggedCached), p.cachedInFiles))
@@ -238,13 +238,15 @@ func (p *policies) follow(ctx context.Context) {
 	parts := []func(context.Context) error{
 		p.limiter.Run,
 		func(ctx context.Context) error {
-			// At the first start there are no policies before.
-			select {
-			case <-seeded:
-				return p.policy.Run(ctx)
-			case <-ctx.Done():
-				return ctx.Err()
+			if p.policy.Ready() != nil {
+				// What is made at the first start is in force from the beginning.
+				select {
+				case <-seeded:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
+			return p.policy.Run(ctx)
 		},
 		p.alerts.Run,
 		func(ctx context.Context) error { p.nodes.Run(ctx); return nil },

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
@@ -55,12 +56,18 @@ func (p *FrontProxies) Run(ctx context.Context) {
 	<-done
 }
 
-// Known tells whether the config map has been read.
-func (p *FrontProxies) Known() bool { return len(p.usernames()) > 0 }
-
 // Strip deletes the headers by which kube-apiservers are told for whom a request is
 // forwarded. A cluster may have others than X-Remote-*: from a client they are lies.
+// Until they are known it leaves those that kube-apiserver itself has a use for.
 func (p *FrontProxies) Strip(h http.Header) {
+	if len(p.usernames()) == 0 {
+		for name := range h {
+			if !plain(name) {
+				delete(h, name)
+			}
+		}
+		return
+	}
 	headerrequest.ClearAuthenticationHeaders(h, p.usernames, p.uids, p.groups, p.extraPrefixes)
 }
 
@@ -77,4 +84,15 @@ func (p *FrontProxies) Authenticate(r *http.Request) (user.Info, bool) {
 		return nil, false
 	}
 	return response.User, true
+}
+
+// plain tells the headers, in canonical form, that kube-apiserver reads for something
+// else than who a user is.
+func plain(name string) bool {
+	switch name {
+	case "Accept", "Accept-Encoding", "Audit-Id", "Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Type",
+		"Origin", "Traceparent", "Tracestate", "Upgrade", "User-Agent", "X-Forwarded-For", "X-Stream-Protocol-Version", "If-None-Match":
+		return true
+	}
+	return strings.HasPrefix(name, "Impersonate-") || strings.HasPrefix(name, "Sec-Websocket-")
 }

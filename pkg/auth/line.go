@@ -14,8 +14,8 @@ import (
 // alone who come as it does.
 type lines struct {
 	// known is for tokens that have been good: who has one does not wait for strangers,
-	// and a full line is not the outage in which an old answer holds. It has no bound of
-	// its own: there are no more of them than the cache has, each once.
+	// and a flood of those is not the outage in which an old answer holds. It has no
+	// bound of its own: there are no more of them than the cache has, each once.
 	known line
 	// spared is for requests that no limit bounds before they are authenticated.
 	spared line
@@ -24,21 +24,23 @@ type lines struct {
 
 func newLines() lines {
 	return lines{
-		known:  newLine(32, 0),
-		spared: newLine(8, 128),
-		others: newLine(64, 1024),
+		known:  newLine('k', 64, 0),
+		spared: newLine('s', 32, 1024),
+		others: newLine('o', 64, 1024),
 	}
 }
 
 // line has places for reviews under way, and bounds how many wait for one.
 type line struct {
+	// name tells its reviews from those of another line.
+	name    byte
 	places  *semaphore.Weighted
 	waiting *atomic.Int64
 	most    int64 // 0: no bound
 }
 
-func newLine(places, most int64) line {
-	return line{places: semaphore.NewWeighted(places), waiting: new(atomic.Int64), most: most}
+func newLine(name byte, places, most int64) line {
+	return line{name: name, places: semaphore.NewWeighted(places), waiting: new(atomic.Int64), most: most}
 }
 
 // enter waits for a place, which leave gives back. Errors are ErrUnavailable.

@@ -68,7 +68,19 @@ func TestFloodOfTokensKeepsOneLineBusy(t *testing.T) {
 				if _, ok, err := tokens.AuthenticateToken(request.WithAttributes(t.Context(), other), "new"); !ok || err != nil {
 					t.Errorf("a new token of the others: %t, %v", ok, err)
 				}
+				// Who waits in the flood's line with the same token has not to be waited for.
+				same := make(chan bool, 1)
+				go func() {
+					_, ok, _ := tokens.AuthenticateToken(request.WithAttributes(t.Context(), flood), "both")
+					same <- ok
+				}()
+				synctest.Wait()
+				r.set(func() { r.users["both"] = "bea" })
+				if _, ok, err := tokens.AuthenticateToken(request.WithAttributes(t.Context(), other), "both"); !ok || err != nil {
+					t.Errorf("a token of both lines: %t, %v", ok, err)
+				}
 				close(release)
+				<-same
 			})
 		})
 	}

@@ -153,10 +153,10 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, token string) (*authenti
 	}
 }
 
-// shared reviews a token once for all requests that wait for it. The review
+// shared reviews a token once for all requests that wait for it in a line. The review
 // does not depend on any one of them staying.
 func (t *Tokens) shared(ctx context.Context, l *line, key tokenKey, token string) (*goodToken, error) {
-	done := t.flight.DoChan(string(key[:]), func() (any, error) {
+	done := t.flight.DoChan(string(append(key[:], l.name)), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.options.ReviewTimeout)
 		defer cancel()
 		return t.ask(ctx, l, key, token)

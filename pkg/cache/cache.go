@@ -67,7 +67,9 @@ type Cache struct {
 // published is what is cached. It is immutable.
 type published struct {
 	// of is what was wanted.
-	of        *[]*v1alpha1.CachedResource
+	of *[]*v1alpha1.CachedResource
+	// partial tells that of what is wanted some was not known yet.
+	partial   bool
 	resources map[resourceKey]*resource
 	// reasons tell by the names of CachedResources why nothing is cached for them.
 	reasons map[string]string
@@ -148,6 +150,7 @@ func (c *Cache) reconcile(ctx context.Context) (settling bool) {
 	before := c.published.Load()
 	next := &published{of: c.wanted.Load(), resources: map[resourceKey]*resource{}, reasons: map[string]string{}}
 	var fresh []*resource
+	next.partial = c.defined.starting()
 	for _, o := range *next.of {
 		key := keyOf(&o.Spec)
 		d, why, wait := c.define(ctx, key)
@@ -163,6 +166,7 @@ func (c *Cache) reconcile(ctx context.Context) (settling bool) {
 		}
 		next.resources[key] = r
 	}
+	next.partial = next.partial || c.defined.starting()
 	if len(fresh) > 0 {
 		// From the first resource on: nobody else needs the right to.
 		c.revoked.start(ctx)

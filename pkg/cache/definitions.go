@@ -54,8 +54,9 @@ type definitions struct {
 	mu sync.Mutex
 	// known are by name, which is the resource's plural and group.
 	known map[string]*defined
-	// read tells that there was a whole.
-	read bool
+	// begun is when they began to be followed, read tells that there was a whole.
+	begun time.Time
+	read  bool
 	// failure is why they could not be followed the last time.
 	failure error
 	// pending are those of a whole that is being read.
@@ -80,7 +81,20 @@ func newDefinitions(clock clock.PassiveClock, changed func()) *definitions {
 
 // follow begins to follow definitions, with its first call.
 func (d *definitions) follow(ctx context.Context, c *Cache) {
-	d.once.Do(func() { c.follow(ctx, &customResourceDefinitions, wire.JSON, d) })
+	d.once.Do(func() {
+		d.mu.Lock()
+		d.begun = d.clock.Now()
+		d.mu.Unlock()
+		c.follow(ctx, &customResourceDefinitions, wire.JSON, d)
+	})
+}
+
+// starting tells that they are being read for the first time, and nothing is known to
+// be wrong with that.
+func (d *definitions) starting() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.begun.IsZero() && !d.read && d.failure == nil && d.clock.Since(d.begun) < startFor
 }
 
 // find returns what is known of a custom resource, or why it cannot be cached; wait

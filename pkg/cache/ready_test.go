@@ -37,6 +37,13 @@ func TestReadyOnceWhatIsToBeCachedIsThere(t *testing.T) {
 	slow.clock.Step(startFor)
 	eventually(t, "it is not waited for without end", isReady(slow))
 
+	custom := runCache(t, withWidgets(v1Plain))
+	custom.Update([]*v1alpha1.CachedResource{cachedResource("example.com", "v1", "widgets")})
+	eventually(t, "a custom resource is ready", isReady(custom))
+	if n := len(custom.Resources()); n != 1 {
+		t.Errorf("ready with %d resources", n)
+	}
+
 	failing := runCache(t, newFakeUpstream())
 	failing.Update(cached)
 	eventually(t, "what cannot be read is not waited for", isReady(failing))

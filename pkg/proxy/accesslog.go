@@ -35,7 +35,7 @@ func (l *accessLog) wants(code int, slow bool) bool {
 }
 
 // logLine has room for all that may be said of a request.
-type logLine [13]zap.Field
+type logLine [14]zap.Field
 
 var logLines = sync.Pool{New: func() any { return new(logLine) }}
 

@@ -37,7 +37,7 @@ func WithAuthentication(next http.Handler, authenticator authenticator, status s
 			// Not 401: a client would throw good credentials away.
 			why := "no kube-apiserver answers"
 			if errors.Is(err, auth.ErrBusy) {
-				why = "more tokens than the gateway has reviewed at a time have not been seen before"
+				why = "more tokens wait for their review than the gateway has reviewed at a time"
 			}
 			status.write(w, r, errUnavailable("the credentials cannot be verified at the moment: "+why))
 		default:

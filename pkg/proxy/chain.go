@@ -12,14 +12,14 @@ import (
 func (s *Server) chain() http.Handler {
 	// The end of the line: an apiserver answers.
 	var handler http.Handler = &forwarder{
-		upstream:            s.options.Upstream,
-		discovery:           s.options.Discovery,
-		flights:             s.flights,
-		status:              s.status,
-		metrics:             s.metrics,
-		log:                 s.sampled,
-		proxies:             s.options.FrontProxies,
-		impersonateUpstream: s.options.FrontProxy,
+		upstream:   s.options.Upstream,
+		discovery:  s.options.Discovery,
+		flights:    s.flights,
+		status:     s.status,
+		metrics:    s.metrics,
+		log:        s.sampled,
+		proxies:    s.options.FrontProxies,
+		frontProxy: s.options.FrontProxy,
 	}
 
 	// Reads that the gateway can answer as the apiserver would end here: behind all

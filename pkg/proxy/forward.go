@@ -42,9 +42,9 @@ type forwarder struct {
 	// log tells the operator why requests fail; sampled, for when all do.
 	log     *zap.Logger
 	proxies frontProxies
-	// impersonateUpstream lets Impersonate-* headers through: identities are
-	// asserted by front-proxy headers, and the apiserver judges who may act as whom.
-	impersonateUpstream bool
+	// frontProxy tells that identities are asserted by front-proxy headers: then
+	// Impersonate-* go through, and the apiserver judges who may act as whom.
+	frontProxy bool
 }
 
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -120,10 +120,12 @@ func (f *forwarder) send(out *http.Request, call routing.Call) (response *http.R
 // must read what the gateway has read.
 func (f *forwarder) outgoing(r *http.Request, a *request.Attributes) *http.Request {
 	forwardedFor(r.Header, r.RemoteAddr)
-	f.proxies.Strip(r.Header)
+	if f.frontProxy {
+		f.proxies.Strip(r.Header)
+	}
 	// Without an identity the apiserver sees an anonymous request, and refuses to
 	// let it impersonate.
-	outbound(r.Header, a.Effective(), f.impersonateUpstream || a.Identity == nil, a.Upgrade)
+	outbound(r.Header, a.Effective(), f.frontProxy || a.Identity == nil, a.Upgrade)
 	r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 	r.Host, r.RequestURI, r.Close = "", "", false
 	// kube-apiserver has no use for trailers, and a bad one would cost the answer.

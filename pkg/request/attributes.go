@@ -167,14 +167,14 @@ func longRunning(info *apirequest.RequestInfo) bool {
 
 // upgradable tells requests that a server may answer by another protocol: of
 // kube-apiserver's own those that are long-running anyway, of aggregated apiservers'
-// any subresource but those that every resource may have. Others get their ordinary
-// answer, and are bounded as it is, whatever their Connection header says.
+// those for one object, but for the subresources that every resource may have. Others
+// get their ordinary answer, and are bounded as it is, whatever their Connection
+// header says.
 func upgradable(info *apirequest.RequestInfo) bool {
 	if longRunning(info) {
 		return true
 	}
-	switch info.Subresource {
-	case "", "status", "scale":
+	if info.Name == "" || info.Subresource == "status" || info.Subresource == "scale" {
 		return false
 	}
 	return strings.Contains(info.APIGroup, ".") && !strings.HasSuffix(info.APIGroup, ".k8s.io")

@@ -90,6 +90,7 @@ func TestUpgradeIsNoWayAroundBounds(t *testing.T) {
 		"POST /api/v1/namespaces/a/pods/b/eviction":                                            false,
 		"GET /apis/example.com/v1/widgets":                                                     false,
 		"GET /apis/example.com/v1/namespaces/a/widgets/b/status":                               false,
+		"GET /apis/proxies.example.com/v1/tunnels/t":                                           true,
 		"GET /openapi/v2":                                                                      false,
 		"GET /api/v1/pods?watch=1":                                                             true,
 		"GET /api/v1/namespaces/a/pods/b/exec?command=id":                                      true,

@@ -138,7 +138,7 @@ func (u *Upstream) probe(ctx context.Context, e *Endpoint) {
 	code, body, err := e.get(ctx, probing, "/readyz")
 	now := u.config.Clock.Now()
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, ownFault(err):
 	case err == nil:
 		// Who may not ask has been answered all the same.
 		isReady := code == http.StatusOK || code == http.StatusUnauthorized || code == http.StatusForbidden

@@ -11,9 +11,7 @@ import (
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
-const (
-	bootTimeout = 4 * time.Minute
-)
+const bootTimeout = 4 * time.Minute
 
 // What the tests of this process share. Each part is made when a test first needs
 // it, so that one test alone does not wait for the rest.

@@ -128,11 +128,12 @@ func (s *Stream) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.sink.Disconnected(err)
-		switch {
-		case errors.Is(err, errNoWatchList):
+		if errors.Is(err, errNoWatchList) {
 			s.paged = true
 			continue
+		}
+		s.sink.Disconnected(err)
+		switch {
 		case errors.Is(err, errExpired):
 			s.config.Log.Info("starting anew", zap.String("path", s.config.Path), zap.Error(err))
 			s.rv = 0
@@ -213,7 +214,7 @@ func (s *Stream) follow(ctx context.Context) error {
 	defer response.Body.Close()
 	alive <- struct{}{}
 	if err := s.checked(response, initial); err != nil {
-		return err
+		return s.broken(ctx, err)
 	}
 	events := wire.NewEventReader(response.Body, s.config.Kind, s.config.Encoding, s.config.MaxObject)
 	if initial {

@@ -221,7 +221,7 @@ func TestFaults(t *testing.T) {
 				{200, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":[]}` + "\n", false},
 				{200, event("MODIFIED", "x", 11), false},
 			},
-			want:     []string{"disconnected", "begin", "add x 5", "complete 10", "connected", "connected", "MODIFIED x 11", "disconnected"},
+			want:     []string{"begin", "add x 5", "complete 10", "connected", "connected", "MODIFIED x 11", "disconnected"},
 			versions: []string{"-", "-", "-", "10"},
 		},
 		"a server that refuses is asked again": {
