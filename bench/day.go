@@ -241,6 +241,10 @@ func (d *dayBench) run(ctx context.Context, way string, p phase) (result phaseRe
 		return result, err
 	}
 	traffic.reset()
+	askedBefore, err := d.demand(ctx)
+	if err != nil {
+		return result, err
+	}
 	before, err := d.used()
 	if err != nil {
 		return result, err
@@ -254,6 +258,10 @@ func (d *dayBench) run(ctx context.Context, way string, p phase) (result phaseRe
 		return result, err
 	}
 	took := time.Since(start)
+	askedAfter, err := d.demand(ctx)
+	if err != nil {
+		return result, err
+	}
 	streams := traffic.results()
 	cancel()
 	traffic.wait()
@@ -263,6 +271,7 @@ func (d *dayBench) run(ctx context.Context, way string, p phase) (result phaseRe
 	return phaseResult{
 		Way: way, Phase: p.name, UpstreamCPU: (after.upstream - before.upstream).Seconds() / took.Seconds(),
 		GatewayCPU: (after.gateway - before.gateway).Seconds() / took.Seconds(),
+		Asked:      askedAfter.since(askedBefore, took.Seconds()),
 		Streams:    streams, Control: controlOf(streams),
 	}, nil
 }

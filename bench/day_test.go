@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 )
@@ -62,7 +64,33 @@ func TestADayIsJudged(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if table := dayTable(*good); !strings.Contains(table, "control plane") {
-		t.Error(table)
+	good.Phases[3].Asked, good.Phases[5].Asked = demand{"GET pods": 3}, demand{"GET pods": 0.5, "LIST nodes": 7.5, "GET leases": 0.9}
+	table := dayTable(*good)
+	for _, want := range []string{"control plane", "\n| LIST nodes | 0.0 | 0.0 | 0.0 | 7.5 |\n| GET pods | 0.0 | 3.0 | 0.0 | 0.5 |\n"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q does not stand in\n%s", want, table)
+		}
+	}
+	if strings.Contains(table, "GET leases") {
+		t.Error("what is rare is shown")
+	}
+}
+
+func TestWhatWasAskedIsCounted(t *testing.T) {
+	const text = `# HELP apiserver_request_total Counter
+apiserver_request_total{code="200",component="apiserver",resource="pods",scope="cluster",subresource="",verb="LIST",version="v1"} %d
+apiserver_request_total{code="404",component="apiserver",resource="pods",scope="cluster",subresource="",verb="LIST",version="v1"} 2
+apiserver_request_total{code="200",component="apiserver",resource="nodes",scope="resource",subresource="status",verb="PATCH",version="v1"} 7
+apiserver_request_total{code="200"
+apiserver_request_total_more{verb="LIST",resource="pods"} 9
+`
+	before, after := demand{}, demand{}
+	before.add(fmt.Sprintf(text, 10))
+	after.add(fmt.Sprintf(text, 30))
+	if want := (demand{"LIST pods": 12, "PATCH nodes/status": 7}); !maps.Equal(before, want) {
+		t.Errorf("%v, want %v", before, want)
+	}
+	if got, want := after.since(before, 4), (demand{"LIST pods": 5}); !maps.Equal(got, want) {
+		t.Errorf("%v a second, want %v", got, want)
 	}
 }

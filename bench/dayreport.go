@@ -42,6 +42,8 @@ type phaseResult struct {
 	// UpstreamCPU and GatewayCPU are CPU seconds for each second.
 	UpstreamCPU float64 `json:"upstreamCPU"`
 	GatewayCPU  float64 `json:"gatewayCPU"`
+	// Asked is what the kube-apiservers were asked, requests a second.
+	Asked demand `json:"asked"`
 	// Control is the control plane's streams together.
 	Control streamResult   `json:"control"`
 	Streams []streamResult `json:"streams"`
@@ -159,6 +161,7 @@ func dayTable(r dayReport) string {
 	for _, m := range r.Mix {
 		fmt.Fprintf(&b, "| %s | %s | %.1f | %s | %s |\n", m.Name, m.Agent, m.Rate, r.stream(wayDirect, m.Name), r.stream(wayGateway, m.Name))
 	}
+	b.WriteString(r.askedTable())
 	return b.String()
 }
 

@@ -25,7 +25,7 @@ const (
 	// kube-apiserver makes a list of all pods for each client.
 	stormMemory = 12 << 30
 	// permissionsFor is more than a gateway remembers permissions for.
-	permissionsFor = 11 * time.Second
+	permissionsFor = 61 * time.Second
 )
 
 // storm has a client of every node start a WatchList of the node's pods, all within

@@ -24,8 +24,10 @@ const (
 	// few reads each, and the controllers. About 300 bytes each.
 	maxDecisions = 131072
 	// trustFor is how long a permission is remembered while changes of roles and
-	// bindings are followed, which take it back at once.
-	trustFor = 10 * time.Second
+	// bindings are followed, which take it back at once. Kubelets ask for their node
+	// every ten seconds. Where a webhook decides, kube-apiserver itself remembers for
+	// five minutes (--authorization-webhook-cache-authorized-ttl).
+	trustFor = time.Minute
 	// doubtFor is for how long where they are not followed, where they have just
 	// changed, where a permission depends on more than them, and for a refusal.
 	doubtFor = 500 * time.Millisecond
@@ -115,11 +117,23 @@ func (x *access) holds(u user.Info, a *request.Attributes, allowed bool) time.Du
 	switch {
 	case !allowed, !x.followed(), x.clock.Since(time.Unix(0, x.changed.Load())) < settleFor:
 		return doubtFor
-	case a.Verb == "get" && slices.Contains(u.GetGroups(), user.NodesGroup):
-		// What a node may get follows from what runs there (the Node authorizer).
+	case slices.Contains(u.GetGroups(), user.NodesGroup) && !lasts(a):
 		return doubtFor
 	}
 	return trustFor
+}
+
+// lasts tells reads that a node may make whatever runs there. Others follow from that,
+// and end with it (plugin/pkg/auth/authorizer/node in Kubernetes): a secret may be read,
+// listed and watched by its name while a pod on the node needs it.
+func lasts(a *request.Attributes) bool {
+	switch a.Resource {
+	case "nodes", "services":
+		return true
+	case "pods":
+		return a.Verb != "get"
+	}
+	return false
 }
 
 // question is everything that a decision depends on. Names and selectors come from

@@ -99,12 +99,15 @@ func TestPermissionIsRememberedUntilSomethingChanges(t *testing.T) {
 
 func TestPermissionsThatMayGoUnnoticedAreShort(t *testing.T) {
 	node := &user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}}
+	secret := read(node, "watch", "a", "", "metadata.name=s")
+	secret.Resource = "secrets"
 	for name, tc := range map[string]struct {
 		followed bool
 		a        *request.Attributes
 	}{
 		"roles not followed":    {false, read(alice, "list", "", "", "")},
 		"a node gets an object": {true, read(node, "get", "a", "p", "")},
+		"a node watches one":    {true, secret},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := &judge{verdict: allow}
@@ -116,6 +119,21 @@ func TestPermissionsThatMayGoUnnoticedAreShort(t *testing.T) {
 				t.Errorf("asked %d times in %s", n, doubtFor)
 			}
 		})
+	}
+}
+
+// TestANodeMayReadItsNodeForAWhile: that does not follow from what runs there.
+func TestANodeMayReadItsNodeForAWhile(t *testing.T) {
+	j := &judge{verdict: allow}
+	x, clock := testAccess(t, j, true)
+	a := read(&user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}}, "get", "", "n1", "")
+	a.Resource = "nodes"
+	for range 5 {
+		mustBe(t, x, a, true)
+		clock.Step(10 * time.Second)
+	}
+	if n := j.asked.Load(); n != 1 {
+		t.Errorf("asked %d times in 50 s", n)
 	}
 }
 

@@ -150,7 +150,7 @@ func (c *Cache) reconcile(ctx context.Context) (settling bool) {
 	before := c.published.Load()
 	next := &published{of: c.wanted.Load(), resources: map[resourceKey]*resource{}, reasons: map[string]string{}}
 	var fresh []*resource
-	next.partial = c.defined.starting()
+	next.partial = c.defined.unread()
 	for _, o := range *next.of {
 		key := keyOf(&o.Spec)
 		d, why, wait := c.define(ctx, key)
@@ -166,7 +166,7 @@ func (c *Cache) reconcile(ctx context.Context) (settling bool) {
 		}
 		next.resources[key] = r
 	}
-	next.partial = next.partial || c.defined.starting()
+	next.partial = next.partial || c.defined.unread()
 	if len(fresh) > 0 {
 		// From the first resource on: nobody else needs the right to.
 		c.revoked.start(ctx)

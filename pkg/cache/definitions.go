@@ -89,12 +89,19 @@ func (d *definitions) follow(ctx context.Context, c *Cache) {
 	})
 }
 
-// starting tells that they are being read for the first time, and nothing is known to
-// be wrong with that.
-func (d *definitions) starting() bool {
+// unread tells that they are followed, and were never read.
+func (d *definitions) unread() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.begun.IsZero() && !d.read && d.failure == nil && d.clock.Since(d.begun) < startFor
+	return !d.begun.IsZero() && !d.read
+}
+
+// promising tells that nothing is known to be wrong with reading them, which does not
+// take long yet.
+func (d *definitions) promising() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failure == nil && d.clock.Since(d.begun) < startFor
 }
 
 // find returns what is known of a custom resource, or why it cannot be cached; wait

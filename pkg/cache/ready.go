@@ -22,7 +22,7 @@ func (c *Cache) Ready() error {
 	if at.of != c.wanted.Load() {
 		return errors.New("what is to be cached is about to be read")
 	}
-	if at.partial && c.defined.starting() {
+	if at.partial && c.defined.promising() {
 		return errors.New("CustomResourceDefinitions are being read for the cache")
 	}
 	now := c.config.Clock.Now()
