@@ -77,10 +77,28 @@ func (x *access) revoke() {
 }
 
 // allowed asks whether the request's effective user may do what it asks for. An
-// error means that nobody could be asked. It is asked once for all who come with
-// the same user and question meanwhile, and anew for who comes after a change.
+// error means that nobody could be asked.
+//
+// Who may list or watch all may do so with any selector. That is asked first: one
+// answer is for all nodes' agents then, who have one user and a selector each. Nodes
+// may not, as every kube-apiserver knows.
 func (x *access) allowed(ctx context.Context, a *request.Attributes) (bool, error) {
 	u := a.Effective().Info
+	if (a.FieldSelector != "" || a.LabelSelector != "") && a.Name == "" && !isNode(u) {
+		all := *a.RequestInfo
+		all.FieldSelector, all.LabelSelector = "", ""
+		if allowed, err := x.ask(ctx, u, &request.Attributes{RequestInfo: &all}); allowed && err == nil {
+			return true, nil
+		}
+	}
+	return x.ask(ctx, u, a)
+}
+
+func isNode(u user.Info) bool { return slices.Contains(u.GetGroups(), user.NodesGroup) }
+
+// ask asks once for all who come with the same user and question meanwhile, and anew
+// for who comes after a change.
+func (x *access) ask(ctx context.Context, u user.Info, a *request.Attributes) (bool, error) {
 	key := question(u, a)
 	now := x.clock.Now()
 	// Counted before the question: a change that comes with the answer is newer.
@@ -117,7 +135,7 @@ func (x *access) holds(u user.Info, a *request.Attributes, allowed bool) time.Du
 	switch {
 	case !allowed, !x.followed(), x.clock.Since(time.Unix(0, x.changed.Load())) < settleFor:
 		return doubtFor
-	case slices.Contains(u.GetGroups(), user.NodesGroup) && !lasts(a):
+	case isNode(u) && !lasts(a):
 		return doubtFor
 	}
 	return trustFor

@@ -264,11 +264,40 @@ func TestSelectorsAreJudged(t *testing.T) {
 	j := &judge{verdict: func(a authorizer.Attributes) (authorizer.Decision, error) {
 		requirements, err := a.GetFieldSelector()
 		got = fmt.Sprint(requirements, err)
+		if len(requirements) == 0 {
+			return authorizer.DecisionNoOpinion, nil
+		}
 		return authorizer.DecisionAllow, nil
 	}}
 	x, _ := testAccess(t, j, true)
-	mustBe(t, x, read(alice, "list", "", "", "spec.nodeName=n1"), true)
-	if !strings.Contains(got, "spec.nodeName") || !strings.Contains(got, "n1") {
-		t.Errorf("judged %s", got)
+	node := &user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}}
+	for _, u := range []*user.DefaultInfo{alice, node} {
+		mustBe(t, x, read(u, "list", "", "", "spec.nodeName=n1"), true)
+		if !strings.Contains(got, "spec.nodeName") || !strings.Contains(got, "n1") {
+			t.Errorf("judged %s", got)
+		}
+	}
+	// Of nodes is known what they may not.
+	if n := j.asked.Load(); n != 3 {
+		t.Errorf("asked %d times", n)
+	}
+	mustBe(t, x, read(alice, "list", "", "", ""), false)
+}
+
+func TestWhoMayListAllIsNotAskedForWithEachSelector(t *testing.T) {
+	j := &judge{verdict: allow}
+	x, _ := testAccess(t, j, true)
+	for i := range 10 {
+		mustBe(t, x, read(alice, "list", "", "", fmt.Sprint("spec.nodeName=n", i)), true)
+	}
+	if n := j.asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	// In another namespace, or with another verb, or by name, it is another question.
+	mustBe(t, x, read(alice, "list", "a", "", "spec.nodeName=n1"), true)
+	mustBe(t, x, read(alice, "watch", "", "", "spec.nodeName=n1"), true)
+	mustBe(t, x, read(alice, "list", "", "p", "metadata.name=p"), true)
+	if n := j.asked.Load(); n != 4 {
+		t.Errorf("asked %d times", n)
 	}
 }
