@@ -35,6 +35,13 @@
 // class with Relaxed reads get what was proved up to maxStaleness ago, but never from
 // before their own last write (freshness.go).
 //
+// # Who may read
+//
+// The apiserver says (access.go): once for all who ask the same, and for a list with a
+// selector first whether its user may have all of it. That is remembered while roles
+// and bindings are followed, and forgotten when one changes (revocations.go); what a
+// node may read because of the pods on it is asked for again soon.
+//
 // # When upstream is gone
 //
 // What may be stale is served on, with a Warning, as long as permissions hold that
