@@ -76,9 +76,16 @@ var dayMix = []dayStream{
 		request: func(d *dayBench, i int) (string, string, string) { return http.MethodGet, d.podsOfNode(i), "" },
 	},
 	{
-		name: "kubelets, GET ConfigMap", agent: kubeletAgent, user: kubeletUser, perNode: 1. / 25, accept: protobufType,
+		// Of a pod that starts: there are as many as the Deployment makes.
+		name: "kubelets, GET ConfigMap", agent: kubeletAgent, user: kubeletUser, perNode: 1. / 125, accept: protobufType,
+		request: func(*dayBench, int) (string, string, string) { return http.MethodGet, dayConfigMap, "" },
+	},
+	{
+		// Of a pod that runs. Kubelets refresh what they have from the apiserver's cache
+		// (pkg/kubelet/util/manager/cache_based_manager.go in Kubernetes).
+		name: "kubelets, refreshing a ConfigMap", agent: kubeletAgent, user: kubeletUser, perNode: 1. / 25, accept: protobufType,
 		request: func(*dayBench, int) (string, string, string) {
-			return http.MethodGet, "/api/v1/namespaces/default/configmaps/kube-root-ca.crt", ""
+			return http.MethodGet, dayConfigMap + "?resourceVersion=0", ""
 		},
 	},
 	{
@@ -125,8 +132,9 @@ var dayMix = []dayStream{
 
 const (
 	// claims is how many PersistentVolumeClaims there are.
-	claims   = 100
-	dayLease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/bench"
+	claims       = 100
+	dayLease     = "/apis/coordination.k8s.io/v1/namespaces/default/leases/bench"
+	dayConfigMap = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
 )
 
 var selectedPodsPath = "/api/v1/pods?labelSelector=" + url.QueryEscape(selectedLabel+"=yes")

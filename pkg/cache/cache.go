@@ -319,14 +319,17 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if !ok {
 		return nil, Version
 	}
+	if p.kind == newest {
+		p = c.freshness(s, a, p)
+	}
+	if a.Verb == "get" && p.kind == newest && s.forlorn(p.need) {
+		return nil, Strict
+	}
 	switch allowed, err := c.access.allowed(ctx, a); {
 	case err != nil:
 		return nil, Unjudged
 	case !allowed:
 		return nil, Denied
-	}
-	if p.kind == newest {
-		p = c.freshness(s, a, p)
 	}
 	answer := &Answer{stream: s, form: form, selection: selected, point: p, query: &q, encoding: contentEncoding(r.Header), client: a}
 	return answer.prepare(ctx, a.Verb, c.config.Clock.Now())

@@ -12,12 +12,6 @@
 // events. Custom resources are as their CustomResourceDefinition says, and begin anew
 // when that changes (definitions.go).
 //
-// # Who may read
-//
-// Every answer is authorised by the apiserver (SubjectAccessReview, with the
-// selectors) before a byte of it is looked for. What was allowed is remembered for
-// seconds, and forgotten at once when a role or binding changes (access.go).
-//
 // # How fresh
 //
 // A read that names a resource version, or "0", is served from what has been
@@ -30,17 +24,21 @@
 // tells the outline, which objects they hold at which versions, and the state the
 // objects (outline.go): to encode these is most of what a long list costs an apiserver.
 // Small ones and single objects are forwarded, the same lists together, and have a
-// fence raised for those to come (lift.go).
+// fence raised for those to come (lift.go). What a client reads that a limit refuses
+// more than it lets pass waits for a fence, too: its reads cost the apiserver next to
+// nothing, and nobody else waits for them.
 // Many reads share a proof, none is older than the read (together.go). Clients of a
 // class with Relaxed reads get what was proved up to maxStaleness ago, but never from
 // before their own last write (freshness.go).
 //
 // # Who may read
 //
-// The apiserver says (access.go): once for all who ask the same, and for a list with a
-// selector first whether its user may have all of it. That is remembered while roles
-// and bindings are followed, and forgotten when one changes (revocations.go); what a
-// node may read because of the pods on it is asked for again soon.
+// The apiserver says, by a SubjectAccessReview with the selectors, before a byte of
+// the answer is looked for (access.go): once for all who ask the same, and for a list
+// with a selector first whether its user may have all of it. That is remembered while
+// roles and bindings are followed, and forgotten when one changes (revocations.go);
+// what a node may read because of the pods on it is asked for again soon. Of a read
+// that is going to be forwarded anyway nobody is asked.
 //
 // # When upstream is gone
 //

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	goruntime "runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,8 @@ type fakeUpstream struct {
 	open map[string]int
 	// slow has no watch begin with what there is.
 	slow bool
+	// passes has fences pass.
+	passes bool
 }
 
 // fakeResource is a resource of a fakeUpstream.
@@ -73,6 +76,13 @@ func (u *fakeUpstream) put(path, name, rest, metadata string) {
 	r.send(event, r.objects[name])
 }
 
+// elsewhere is a write to something else, which no watch of the resource tells.
+func (u *fakeUpstream) elsewhere(path string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.resources[path].rv++
+}
+
 // remove deletes an object.
 func (u *fakeUpstream) remove(path, name string) {
 	u.mu.Lock()
@@ -117,6 +127,9 @@ func (u *fakeUpstream) RoundTrip(request *http.Request) (*http.Response, error) 
 			fmt.Fprintf(f, "{\"type\":\"ADDED\",\"object\":%s}\n", r.objects[name])
 		}
 		fmt.Fprintf(f, "{\"type\":\"BOOKMARK\",\"object\":%s}\n", r.object("", "", `"annotations":{"k8s.io/initial-events-end":"true"},`))
+	}
+	if query.Get("timeoutSeconds") == strconv.Itoa(fenceSeconds) && u.passes {
+		fmt.Fprintf(f, "{\"type\":\"BOOKMARK\",\"object\":%s}\n", r.object("", "", ""))
 	}
 	r.watches[f] = true
 	u.open[path]++

@@ -14,12 +14,16 @@ import (
 // a class with Relaxed reads get one that is up to maxStaleness older, but never one
 // from before their own last write. With a ServeStale switch everybody gets what
 // there is while upstream is away.
+//
+// A client that a limit refuses more than it lets pass does not get what passes
+// sooner than a proof can be shared: its strict reads cost upstream next to nothing.
 func (c *Cache) freshness(s *stream, a *request.Attributes, p point) point {
 	if c.config.ServeStale(a) && s.disconnected.Load() != 0 {
 		p.kind = anyState
 		return p
 	}
 	p.need.since = c.config.Clock.Now()
+	p.need.patient = p.need.patient || a.Scarce()
 	if a.Reads.Mode != v1alpha1.ReadRelaxed || a.Reads.MaxStaleness == nil {
 		return p
 	}

@@ -40,8 +40,8 @@ type proofs struct {
 	asked  atomic.Uint32
 	// vain is how many waits in a row for a resource version were.
 	vain atomic.Int32
-	// unproved are the reads of this second and of the one before that a probe did
-	// not help.
+	// unproved are the reads of this second and of the one before that nothing
+	// helped.
 	unproved, unprovedBefore atomic.Int32
 }
 
@@ -59,6 +59,12 @@ func (p *proofs) note(at time.Time, rv uint64) {
 	}
 }
 
+// storm tells whether there are so many reads that are not proved that a fence is
+// worth it.
+func (p *proofs) storm() bool {
+	return p.unproved.Load() >= stormAbove || p.unprovedBefore.Load() >= stormAbove
+}
+
 // tick begins a new second.
 func (p *proofs) tick() { p.unprovedBefore.Store(p.unproved.Swap(0)) }
 
@@ -66,8 +72,10 @@ func (p *proofs) tick() { p.unprovedBefore.Store(p.unproved.Swap(0)) }
 type need struct {
 	// since is the moment before which everything must be in it.
 	since time.Time
-	// patient is for watches that begin with the state: their clients make hundreds
-	// of requests more if they are turned away, and wait for a second if not.
+	// patient is for reads that are better served in a second than forwarded now:
+	// watches that begin with the state, whose clients make hundreds of requests more
+	// if they are turned away; and what comes from clients that ask more often than
+	// their limits allow.
 	patient bool
 	// bytes is the size of what is to be answered.
 	bytes int64
@@ -90,12 +98,32 @@ func (s *stream) prove(ctx context.Context, n need) (rv uint64, ok bool) {
 			return rv, true
 		}
 	}
-	storm := s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove
-	if !n.patient && !storm && n.bytes <= hugeAbove {
-		s.behind()
-		return 0, false
+	if n.patient || n.bytes > hugeAbove || s.proofs.storm() {
+		return s.proveByFence(ctx)
 	}
-	return s.proveByFence(ctx)
+	s.proofs.unproved.Add(1)
+	s.behind()
+	return 0, false
+}
+
+// forlorn tells, and counts, that a read would not be proved by prove, which need not
+// be called then: it costs as much to ask whether a client may have an object as to
+// forward its GET.
+func (s *stream) forlorn(n need) bool {
+	p := &s.proofs
+	if skipProof || n.patient || s.disconnected.Load() != 0 || p.misses.Load() < despair || (p.asked.Load()+1)%sample == 0 {
+		return false
+	}
+	if known := p.newest.Load(); known != nil && known.at.After(n.since) {
+		return false
+	}
+	if p.storm() {
+		return false
+	}
+	p.asked.Add(1)
+	p.unproved.Add(1)
+	s.behind()
+	return true
 }
 
 // proveByProbe asks upstream how far it is, and waits for the state to get there.

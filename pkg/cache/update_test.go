@@ -31,15 +31,16 @@ const (
 type running struct {
 	*Cache
 	upstream *fakeUpstream
+	judge    *judge
 	clock    *clocktesting.FakeClock
 }
 
 func runCache(t *testing.T, u *fakeUpstream) *running {
 	t.Helper()
-	c := &running{upstream: u, clock: clocktesting.NewFakeClock(time.Unix(1_000_000, 0))}
+	c := &running{upstream: u, judge: &judge{verdict: allow}, clock: clocktesting.NewFakeClock(time.Unix(1_000_000, 0))}
 	var err error
 	c.Cache, err = New(Config{
-		Client: u, Authorizer: &judge{verdict: allow}, OutageTTL: time.Minute, ServeStale: func(*request.Attributes) bool { return false },
+		Client: u, Authorizer: c.judge, OutageTTL: time.Minute, ServeStale: func(*request.Attributes) bool { return false },
 		UserAgent: "test", Clock: c.clock, Log: zap.NewNop(), Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -72,7 +73,7 @@ func cachedResource(group, version, plural string, change ...func(*v1alpha1.Cach
 }
 
 // ask sends a read.
-func (c *running) ask(t *testing.T, target string) (*Answer, Reason) {
+func (c *running) ask(t *testing.T, target string, change ...func(*request.Attributes)) (*Answer, Reason) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	r.Header.Set("User-Agent", "test/1")
@@ -81,6 +82,9 @@ func (c *running) ask(t *testing.T, target string) (*Answer, Reason) {
 		t.Fatal(err)
 	}
 	a.Identity = &request.Identity{Info: alice}
+	for _, change := range change {
+		change(a)
+	}
 	return c.Answer(t.Context(), r, a)
 }
 

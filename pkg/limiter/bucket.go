@@ -66,6 +66,8 @@ type verdict struct {
 	// asked in vain since the last that was admitted.
 	wait     time.Duration
 	refusals int
+	// scarce tells of what is granted that it was asked for in vain just before.
+	scarce bool
 	// gone tells that the bucket has been forgotten: look it up again.
 	gone bool
 	// pending is closed when more is known.
@@ -167,15 +169,21 @@ func (b *bucket) take(g *global, lim *limits, now time.Time) verdict {
 	} else {
 		v = b.takeLocal(now)
 	}
+	b.count(&v)
+	return v
+}
+
+// count counts a verdict, unless more will be known.
+func (b *bucket) count(v *verdict) {
 	switch {
 	case v.ok:
+		v.scarce = b.refusals > 0
 		b.refusals = 0
 		b.inFlight.Add(1)
 	case v.pending == nil:
 		b.refusals++
 		v.refusals = b.refusals
 	}
-	return v
 }
 
 func (b *bucket) takeLocal(now time.Time) verdict {

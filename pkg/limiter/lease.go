@@ -119,14 +119,7 @@ func (b *bucket) takeAfterWait(g *global, lim *limits, now time.Time, timeout bo
 		v.pending = nil
 		v.ok = b.limits.failure == allow
 	}
-	switch {
-	case v.ok:
-		b.refusals = 0
-		b.inFlight.Add(1)
-	case v.pending == nil:
-		b.refusals++
-		v.refusals = b.refusals
-	}
+	b.count(&v)
 	return v
 }
 

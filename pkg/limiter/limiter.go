@@ -246,6 +246,8 @@ func (l *Limiter) Admit(phase Phase, a *request.Attributes, t *Ticket) Decision 
 		case v.ok:
 			r.state.inFlight.Add(1)
 			t.add(grant{r.state, b, v.source})
+			// What is only tried out changes nothing.
+			t.scarce = t.scarce || v.scarce && !r.dryRun
 		case r.dryRun:
 			r.state.wouldRefuse.Add(1)
 		default:

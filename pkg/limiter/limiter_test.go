@@ -184,6 +184,38 @@ func TestDryRunCountsAndNeverRefuses(t *testing.T) {
 	}
 }
 
+func TestWhatOthersAreRefusedIsScarce(t *testing.T) {
+	r := newRig(t, rateLimit("a", "1", burst(2)), rateLimit("b", "0.001", mode(v1alpha1.ModeDryRun)))
+	x := attributes("x", "")
+	scarce := func() bool {
+		t.Helper()
+		var ticket Ticket
+		if !r.Admit(BeforeAuthentication, x, &ticket).Allowed {
+			t.Fatal("refused")
+		}
+		defer func() {
+			if ticket.Done(); ticket.Scarce() {
+				t.Error("a ticket of nothing is scarce")
+			}
+		}()
+		return ticket.Scarce()
+	}
+	for i := range 2 {
+		if scarce() {
+			t.Errorf("%d of the burst is scarce", i)
+		}
+	}
+	r.want("passed without a token", r.admit(3, x), 0)
+	r.clock.Step(time.Second)
+	if !scarce() {
+		t.Error("others were refused, and it is not scarce")
+	}
+	r.clock.Step(time.Second)
+	if scarce() {
+		t.Error("scarce although nobody was refused behind the last one")
+	}
+}
+
 func TestMaxInFlight(t *testing.T) {
 	r := newRig(t, rateLimit("a", "1000", maxInFlight(2)))
 	x := attributes("x", "")

@@ -10,9 +10,11 @@ const ticketGrants = 16
 // safe for concurrent use.
 type Ticket struct {
 	limiter *Limiter
-	n       int
-	grants  [ticketGrants]grant
-	more    []grant
+	// scarce tells that a grant was asked for in vain just before.
+	scarce bool
+	n      int
+	grants [ticketGrants]grant
+	more   []grant
 }
 
 // grant is a slot of a bucket, and the token that came with it.
@@ -37,6 +39,10 @@ func (t *Ticket) at(i int) *grant {
 	}
 	return &t.more[i-ticketGrants]
 }
+
+// Scarce tells that a rule refuses others like the request: there was a refusal
+// between this request and the one that was granted before it.
+func (t *Ticket) Scarce() bool { return t.scarce }
 
 // Refund gives back tokens and slots: a later stage has refused the request.
 // Without effect after Opened or Done.
@@ -74,5 +80,5 @@ func (t *Ticket) release() {
 		g.state.inFlight.Add(-1)
 		*g = grant{} // a pooled ticket must not hold on to rules that are gone
 	}
-	t.n, t.more = 0, t.more[:0]
+	t.n, t.more, t.scarce = 0, t.more[:0], false
 }

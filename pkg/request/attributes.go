@@ -77,7 +77,13 @@ type Admission interface {
 	// Opened gives back what is counted by requests under way: a watch has begun,
 	// and costs no more than the events it carries.
 	Opened()
+	// Scarce tells that others like it are being refused.
+	Scarce() bool
 }
+
+// Scarce tells that requests like this one are being refused by a limit at present:
+// whoever asks does so more often than it may, so it need not be answered at once.
+func (a *Attributes) Scarce() bool { return a.Admission != nil && a.Admission.Scarce() }
 
 // Effective returns the identity that the request acts with: authorisation
 // looks at this one, classes and limits at Identity.
