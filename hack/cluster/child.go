@@ -118,7 +118,7 @@ func (c *child) wait(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	return poll(ctx, processPoll, func(context.Context) error {
+	return Poll(ctx, processPoll, func(context.Context) error {
 		if c.alive() {
 			return fmt.Errorf("pid %d runs", c.pid)
 		}

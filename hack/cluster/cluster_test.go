@@ -154,7 +154,7 @@ func testFollow(t *testing.T, c *Cluster, args ...string) {
 	ctx := testContext(t, askTimeout)
 	done := make(chan error, 1)
 	go func() {
-		done <- poll(ctx, 100*time.Millisecond, func(context.Context) error {
+		done <- Poll(ctx, 100*time.Millisecond, func(context.Context) error {
 			if err := c.AppendPodLog(text); err != nil || seen.Load() {
 				return err
 			}
@@ -195,7 +195,7 @@ func testPortForward(t *testing.T, c *Cluster, pod, env string) {
 }
 
 func testNodeLeases(t *testing.T, client kubernetes.Interface) {
-	err := poll(testContext(t, askTimeout), nodePoll, func(ctx context.Context) error {
+	err := Poll(testContext(t, askTimeout), nodePoll, func(ctx context.Context) error {
 		leases, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err

@@ -87,7 +87,7 @@ func (c *Cluster) WaitNodesReady(ctx context.Context, count int) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, nodePoll, func(ctx context.Context) error {
+	return Poll(ctx, nodePoll, func(ctx context.Context) error {
 		// From the watch cache: thousands of nodes are asked for again and again.
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {

@@ -39,7 +39,7 @@ func (p Probe) wait(ctx context.Context, alive func() bool) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, probeInterval, func(ctx context.Context) error {
+	return Poll(ctx, probeInterval, func(ctx context.Context) error {
 		if !alive() {
 			return permanent{ErrNotRunning}
 		}
@@ -93,15 +93,15 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 	return fmt.Errorf("GET %s: %s: %s", url, response.Status, body)
 }
 
-// permanent is an error that makes poll give up.
+// permanent is an error that makes Poll give up.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// poll calls condition at once and then every interval until it returns nil, an error
+// Poll calls condition at once and then every interval until it returns nil, an error
 // wrapped in permanent, or ctx is done. The error is condition's last one before that,
 // and ctx's cause if it was that.
-func poll(ctx context.Context, interval time.Duration, condition func(context.Context) error) error {
+func Poll(ctx context.Context, interval time.Duration, condition func(context.Context) error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var last error

@@ -233,7 +233,7 @@ func (p *Process) setStopped(sig syscall.Signal, want bool) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), signalWait)
 	defer cancel()
-	return poll(ctx, processPoll, func(context.Context) error {
+	return Poll(ctx, processPoll, func(context.Context) error {
 		info, err := inspect(c.pid)
 		if err != nil {
 			return fmt.Errorf("signal %s: %w", p.spec.Name, err)

@@ -48,7 +48,7 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	}
 	_ = parent.Process.Kill()
 	_ = parent.Wait() // it was killed: that is the point
-	err = poll(testContext(t, askTimeout), processPoll, func(context.Context) error {
+	err = Poll(testContext(t, askTimeout), processPoll, func(context.Context) error {
 		if _, err := inspect(pid); err == nil {
 			return errors.New("the child lives on")
 		}

@@ -118,7 +118,7 @@ func TestAdoptedProcessIsSignalledByItsPid(t *testing.T) {
 	// The identity is taken again, as saving the state does: at the start the shell had
 	// not yet become sleep.
 	var ident string
-	err := poll(t.Context(), processPoll, func(context.Context) error {
+	err := Poll(t.Context(), processPoll, func(context.Context) error {
 		info, err := inspect(p.Pid())
 		if ident = info.ident; err != nil || !strings.Contains(ident, "sleep") && !strings.Contains(ident, "coreutils") && !strings.Contains(ident, "busybox") {
 			return errors.New("still the shell")

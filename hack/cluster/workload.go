@@ -101,7 +101,7 @@ func (c *Cluster) WaitDeployment(ctx context.Context, namespace, name string, av
 	if err != nil {
 		return err
 	}
-	return poll(ctx, workloadPoll, func(ctx context.Context) error {
+	return Poll(ctx, workloadPoll, func(ctx context.Context) error {
 		deployment, err := client.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return fmt.Errorf("get Deployment %s/%s: %w", namespace, name, err)
