@@ -80,6 +80,9 @@ const (
 	readsSaved = 5
 	// controlBound is what the control plane may wait, in ms.
 	controlBound = 1000
+	// visible is the least CPU time for reads that can be told from what the writes vary
+	// by, in cores.
+	visible = 0.02
 	// visiblyHurt is how many times as long it waits because of the rogues where
 	// nobody holds them back.
 	visiblyHurt = 2
@@ -104,8 +107,7 @@ func (r *dayReport) judge() (checks []checkResult) {
 			values(func(round int) float64 {
 				direct := at(wayDirect, phase, round).UpstreamCPU - at(wayDirect, 0, round).UpstreamCPU
 				behind := at(wayGateway, phase, round).UpstreamCPU - at(wayGateway, 0, round).UpstreamCPU
-				// What is left may be less than what the writes vary by.
-				return direct / math.Max(behind, 0.001)
+				return direct / math.Max(behind, visible)
 			}), func(v float64) bool { return v >= readsSaved })
 	}
 	last := len(phases) - 1

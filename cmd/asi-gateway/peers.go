@@ -120,40 +120,34 @@ func decodeNote(data []byte) (n note, err error) {
 	return n, json.Unmarshal(plain, &n)
 }
 
-// Live implements apiserver.Live.
-func (p *policies) Live(ctx context.Context, name string) ([]v1alpha1.LimitCounters, error) {
-	var counters []v1alpha1.LimitCounters
-	for replica, n := range p.all(ctx) {
-		if c, ok := n.Limits[name]; ok {
-			c.Name = replica
-			counters = append(counters, c)
+// ofName gathers what each gateway has noted under a name.
+func ofName[T any](notes map[string]note, of func(note) map[string]T, name string, setReplica func(*T, string)) []T {
+	var found []T
+	for replica, n := range notes {
+		if t, ok := of(n)[name]; ok {
+			setReplica(&t, replica)
+			found = append(found, t)
 		}
 	}
-	return counters, nil
+	return found
+}
+
+// Live implements apiserver.Live.
+func (p *policies) Live(ctx context.Context, name string) ([]v1alpha1.LimitCounters, error) {
+	return ofName(p.all(ctx), func(n note) map[string]v1alpha1.LimitCounters { return n.Limits }, name,
+		func(c *v1alpha1.LimitCounters, replica string) { c.Name = replica }), nil
 }
 
 // Groups implements apiserver.Live.
 func (p *policies) Groups(ctx context.Context, name string) ([]v1alpha1.GroupState, error) {
-	var states []v1alpha1.GroupState
-	for replica, n := range p.all(ctx) {
-		if s, ok := n.Groups[name]; ok {
-			s.Name = replica
-			states = append(states, s)
-		}
-	}
-	return states, nil
+	return ofName(p.all(ctx), func(n note) map[string]v1alpha1.GroupState { return n.Groups }, name,
+		func(s *v1alpha1.GroupState, replica string) { s.Name = replica }), nil
 }
 
 // Caches implements apiserver.Live.
 func (p *policies) Caches(ctx context.Context, name string) ([]v1alpha1.CacheState, error) {
-	var states []v1alpha1.CacheState
-	for replica, n := range p.all(ctx) {
-		if s, ok := n.Caches[name]; ok {
-			s.Name = replica
-			states = append(states, s)
-		}
-	}
-	return states, nil
+	return ofName(p.all(ctx), func(n note) map[string]v1alpha1.CacheState { return n.Caches }, name,
+		func(s *v1alpha1.CacheState, replica string) { s.Name = replica }), nil
 }
 
 // Flows returns those of all gateways, the busiest first.

@@ -18,7 +18,6 @@ import (
 
 func (c *cli) cacheCommand() *cobra.Command {
 	var o output
-	var watch bool
 	command := &cobra.Command{
 		Use: "cache [NAME...]", Short: "Show what is answered from memory",
 		Long: `Shows what each gateway replica answers from memory, in which encodings, and how
@@ -32,21 +31,8 @@ why nothing is kept, or why changes are not heard of at the moment.`,
 		ValidArgsFunction: c.completeNames(namesOf(cachedResources), true), DisableFlagsInUseLine: true,
 	}
 	o.bind(command, "table", "wide", "json", "yaml")
-	bindWatch(command, &watch)
-	command.RunE = c.runs(func(ctx context.Context, names []string) error {
-		if err := o.check(); err != nil {
-			return err
-		}
-		if watch && !o.table() {
-			return usagef("--watch is for tables")
-		}
-		client, err := c.connect()
-		if err != nil {
-			return err
-		}
-		return c.repeat(ctx, watch, func(ctx context.Context, out, notes io.Writer) error {
-			return c.showCache(ctx, client, names, &o, out, notes)
-		})
+	c.shows(command, &o, func(ctx context.Context, client *client, names []string, out, notes io.Writer) error {
+		return c.showCache(ctx, client, names, &o, out, notes)
 	})
 	return command
 }

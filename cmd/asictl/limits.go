@@ -33,7 +33,6 @@ func (c *cli) limitsCommand() *cobra.Command {
 
 func (c *cli) limitsListCommand(use string) *cobra.Command {
 	var o output
-	var watch bool
 	command := &cobra.Command{
 		Use: use, Short: "Show limits and their counters",
 		Long: `Shows limits and their counters, summed over all gateway replicas.
@@ -46,31 +45,18 @@ counted by each replica by itself. Rates are means over the last ten seconds.`,
 		DisableFlagsInUseLine: true,
 	}
 	o.bind(command, "table", "wide", "json", "yaml", "name")
-	bindWatch(command, &watch)
-	command.RunE = c.runs(func(ctx context.Context, names []string) error {
-		if err := o.check(); err != nil {
-			return err
+	c.shows(command, &o, func(ctx context.Context, client *client, names []string, out, notes io.Writer) error {
+		limits, missing := readAll(ctx, client, rateLimits, names, limitsOf)
+		if len(limits) == 0 && missing != nil {
+			return missing
 		}
-		if watch && !o.table() {
-			return usagef("--watch is for tables")
+		var err error
+		if o.table() {
+			err = printLimits(ctx, client, limits, &o, out, notes)
+		} else {
+			err = objects(out, o.format, "RateLimit", rateLimits, limits, limitName, len(names) == 1)
 		}
-		client, err := c.connect()
-		if err != nil {
-			return err
-		}
-		return c.repeat(ctx, watch, func(ctx context.Context, out, notes io.Writer) error {
-			limits, missing := readAll(ctx, client, rateLimits, names, limitsOf)
-			if len(limits) == 0 && missing != nil {
-				return missing
-			}
-			var err error
-			if o.table() {
-				err = printLimits(ctx, client, limits, &o, out, notes)
-			} else {
-				err = objects(out, o.format, "RateLimit", rateLimits, limits, limitName, len(names) == 1)
-			}
-			return errors.Join(err, missing)
-		})
+		return errors.Join(err, missing)
 	})
 	return command
 }

@@ -17,7 +17,6 @@ import (
 
 func (c *cli) routeStatusCommand() *cobra.Command {
 	var o output
-	var watch bool
 	command := &cobra.Command{
 		Use: "status [GROUP...]", Short: "Show the kube-apiservers as each gateway sees them",
 		Long: `Shows the kube-apiservers as each gateway replica sees them, and above them what
@@ -31,44 +30,31 @@ start.`,
 		ValidArgsFunction: c.completeNames(namesOf(upstreamGroups), true), DisableFlagsInUseLine: true,
 	}
 	o.bind(command, "table", "json", "yaml")
-	bindWatch(command, &watch)
-	command.RunE = c.runs(func(ctx context.Context, names []string) error {
-		if err := o.check(); err != nil {
-			return err
+	c.shows(command, &o, func(ctx context.Context, client *client, names []string, out, notes io.Writer) error {
+		groups, missing := readAll(ctx, client, upstreamGroups, names, func(l *v1alpha1.UpstreamGroupList) []v1alpha1.UpstreamGroup { return l.Items })
+		if len(groups) == 0 && missing != nil {
+			return missing
 		}
-		if watch && !o.table() {
-			return usagef("--watch is for tables")
+		live, err := readGroups(ctx, client, groups)
+		if !o.table() {
+			if err == nil {
+				err = objects(out, o.format, "UpstreamGroupLive", upstreamGroups, live, func(l *v1alpha1.UpstreamGroupLive) string { return l.Name }, len(names) == 1)
+			}
+			return errors.Join(err, missing)
 		}
-		client, err := c.connect()
 		if err != nil {
-			return err
+			note(notes, "what the replicas see cannot be read: %v", err)
 		}
-		return c.repeat(ctx, watch, func(ctx context.Context, out, notes io.Writer) error {
-			groups, missing := readAll(ctx, client, upstreamGroups, names, func(l *v1alpha1.UpstreamGroupList) []v1alpha1.UpstreamGroup { return l.Items })
-			if len(groups) == 0 && missing != nil {
-				return missing
-			}
-			live, err := readGroups(ctx, client, groups)
-			if !o.table() {
-				if err == nil {
-					err = objects(out, o.format, "UpstreamGroupLive", upstreamGroups, live, func(l *v1alpha1.UpstreamGroupLive) string { return l.Name }, len(names) == 1)
-				}
-				return errors.Join(err, missing)
-			}
-			if err != nil {
-				note(notes, "what the replicas see cannot be read: %v", err)
-			}
-			if !o.noHeaders {
-				c.printUnusual(ctx, client, live, out, notes)
-			}
-			if len(names) == 0 && !slices.ContainsFunc(groups, func(g v1alpha1.UpstreamGroup) bool { return g.Name == v1alpha1.GroupMain }) {
-				note(notes, "%s has no object: it is what each gateway's flags say, and not shown", v1alpha1.GroupMain)
-			}
-			if len(groups) == 0 {
-				return missing
-			}
-			return errors.Join(c.endpointTable(groups, live).print(out, o.noHeaders), missing)
-		})
+		if !o.noHeaders {
+			c.printUnusual(ctx, client, live, out, notes)
+		}
+		if len(names) == 0 && !slices.ContainsFunc(groups, func(g v1alpha1.UpstreamGroup) bool { return g.Name == v1alpha1.GroupMain }) {
+			note(notes, "%s has no object: it is what each gateway's flags say, and not shown", v1alpha1.GroupMain)
+		}
+		if len(groups) == 0 {
+			return missing
+		}
+		return errors.Join(c.endpointTable(groups, live).print(out, o.noHeaders), missing)
 	})
 	return command
 }

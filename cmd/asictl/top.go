@@ -25,7 +25,6 @@ var (
 
 func (c *cli) topCommand() *cobra.Command {
 	var o output
-	var watch bool
 	var sort, by string
 	var count int
 	command := &cobra.Command{
@@ -36,7 +35,6 @@ P99 is known to a factor of two.`,
 		Args: cobra.NoArgs,
 	}
 	o.bind(command, "table", "json", "yaml")
-	bindWatch(command, &watch)
 	command.Flags().Var(oneOfValue[string]{&sort, topSorts}, "sort", "what comes first: rate, bytes, refused or p99")
 	command.Flags().Var(oneOfValue[string]{&by, topGroups}, "by", "a row for each flow, client or resource")
 	sort, by = topSorts[0], topGroups[0]
@@ -44,33 +42,24 @@ P99 is known to a factor of two.`,
 	completeFlag(command, "sort", topSorts...)
 	completeFlag(command, "by", topGroups...)
 	command.Flags().IntVarP(&count, "count", "n", 20, "how many rows at most; 0 is all")
-	command.RunE = c.runs(func(ctx context.Context, _ []string) error {
-		if err := o.check(); err != nil {
+	c.shows(command, &o, func(ctx context.Context, client *client, _ []string, out, notes io.Writer) error {
+		list := &v1alpha1.FlowList{}
+		if err := client.list(ctx, flowsResource, list); err != nil {
 			return err
 		}
+		rows := topRows(list.Items, by, sort)
+		if !o.table() {
+			return printFlows(out, first(rows, count), o.format)
+		}
+		return c.printTop(out, notes, rows, by, count, &o)
+	}, func() error {
 		switch {
 		case count < 0:
 			return usagef("--count cannot be negative")
-		case watch && !o.table():
-			return usagef("--watch is for tables")
 		case by != "flow" && !o.table():
 			return usagef("--output %s has flows; leave --by out", o.format)
 		}
-		client, err := c.connect()
-		if err != nil {
-			return err
-		}
-		return c.repeat(ctx, watch, func(ctx context.Context, out, notes io.Writer) error {
-			list := &v1alpha1.FlowList{}
-			if err := client.list(ctx, flowsResource, list); err != nil {
-				return err
-			}
-			rows := topRows(list.Items, by, sort)
-			if !o.table() {
-				return printFlows(out, first(rows, count), o.format)
-			}
-			return c.printTop(out, notes, rows, by, count, &o)
-		})
+		return nil
 	})
 	return command
 }

@@ -15,8 +15,30 @@ import (
 // goes on with another gateway when one ends.
 const refresh = 2 * time.Second
 
-func bindWatch(command *cobra.Command, watch *bool) {
-	command.Flags().BoolVarP(watch, "watch", "w", false, "show it again every "+refresh.String())
+// shows makes a command one that shows something, with --watch again and again. Its
+// arguments are names; checks look at its other flags.
+func (c *cli) shows(command *cobra.Command, o *output, show func(ctx context.Context, client *client, names []string, out, notes io.Writer) error, checks ...func() error) {
+	watch := command.Flags().BoolP("watch", "w", false, "show it again every "+refresh.String())
+	command.RunE = c.runs(func(ctx context.Context, names []string) error {
+		if err := o.check(); err != nil {
+			return err
+		}
+		if *watch && !o.table() {
+			return usagef("--watch is for tables")
+		}
+		for _, check := range checks {
+			if err := check(); err != nil {
+				return err
+			}
+		}
+		client, err := c.connect()
+		if err != nil {
+			return err
+		}
+		return c.repeat(ctx, *watch, func(ctx context.Context, out, notes io.Writer) error {
+			return show(ctx, client, names, out, notes)
+		})
+	})
 }
 
 // repeat shows something, once or until ctx ends. Show gets writers for what it

@@ -185,7 +185,7 @@ func TestDryRunCountsAndNeverRefuses(t *testing.T) {
 }
 
 func TestWhatOthersAreRefusedIsScarce(t *testing.T) {
-	r := newRig(t, rateLimit("a", "1", burst(2)), rateLimit("b", "0.001", mode(v1alpha1.ModeDryRun)))
+	r := newRig(t, rateLimit("a", "1", burst(2)), rateLimit("b", "0.5", mode(v1alpha1.ModeDryRun)))
 	x := attributes("x", "")
 	scarce := func() bool {
 		t.Helper()

@@ -114,9 +114,9 @@ func TestWriteIsWholeAfterServerWentAway(t *testing.T) {
 	}
 }
 
-// goAway accepts a connection and listens no more, reads a request to its end, and
-// says that it has looked at none.
-func goAway(listener net.Listener) error {
+// onceHTTP2 accepts a connection and listens no more, reads a request to its end, and
+// has it answered.
+func onceHTTP2(listener net.Listener, answer func(conn net.Conn, framer *http2.Framer, stream uint32) error) error {
 	conn, err := listener.Accept()
 	if err != nil {
 		return err
@@ -135,13 +135,20 @@ func goAway(listener net.Listener) error {
 		if err != nil {
 			return err
 		}
-		if data, ok := frame.(*http2.DataFrame); ok && data.StreamEnded() {
-			err := framer.WriteGoAway(0, http2.ErrCodeNo, nil)
-			// Until the client closes: a reset could overtake the frame.
+		if f, ok := frame.(interface{ StreamEnded() bool }); ok && f.StreamEnded() {
+			err := answer(conn, framer, frame.Header().StreamID)
+			// Until the client closes: a reset could overtake the answer.
 			_, _ = io.Copy(io.Discard, conn)
 			return err
 		}
 	}
+}
+
+// goAway says of a request that it has not looked at it.
+func goAway(listener net.Listener) error {
+	return onceHTTP2(listener, func(_ net.Conn, framer *http2.Framer, _ uint32) error {
+		return framer.WriteGoAway(0, http2.ErrCodeNo, nil)
+	})
 }
 
 // TestLostWriteGivesItsPlaceBack has a group limit what is under way.
@@ -293,44 +300,16 @@ func TestServerThatIsLostBehindItsHeadersHasNotAnswered(t *testing.T) {
 	}
 }
 
-// headersOnly accepts a connection and listens no more, and answers the first request
-// with headers only.
+// headersOnly answers a request with headers only.
 func headersOnly(listener net.Listener) error {
-	conn, err := listener.Accept()
-	if err != nil {
-		return err
-	}
-	listener.Close()
-	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
-		return err
-	}
-	framer := http2.NewFramer(conn, conn)
-	if err := framer.WriteSettings(); err != nil {
-		return err
-	}
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return err
-		}
-		var ended bool
-		switch f := frame.(type) {
-		case *http2.HeadersFrame:
-			ended = f.StreamEnded()
-		case *http2.DataFrame:
-			ended = f.StreamEnded()
-		}
-		if !ended {
-			continue
-		}
+	return onceHTTP2(listener, func(conn net.Conn, framer *http2.Framer, stream uint32) error {
 		var block bytes.Buffer
 		if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"}); err != nil {
 			return err
 		}
-		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: frame.Header().StreamID, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
 			return err
 		}
-		// A close without a reset, which could overtake the frame.
 		return conn.(*tls.Conn).CloseWrite()
-	}
+	})
 }
