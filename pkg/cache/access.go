@@ -23,10 +23,14 @@ const (
 	// maxDecisions bounds what is remembered: every node of a large cluster with a
 	// few reads each, and the controllers. About 300 bytes each.
 	maxDecisions = 131072
-	// trustFor is how long a permission is remembered while changes of roles and
-	// bindings are followed, which take it back at once. Kubelets ask for their node
-	// every ten seconds. Where a webhook decides, kube-apiserver itself remembers for
-	// five minutes (--authorization-webhook-cache-authorized-ttl).
+	// grantedFor is how long a permission is remembered that a role gives, while changes
+	// of roles and bindings are followed, which take it back at once; and what every
+	// kube-apiserver lets a node read. Kubelets ask for their node every ten seconds. It
+	// is not for ever because a webhook that is asked first may refuse from some moment
+	// on; of what a webhook allows kube-apiserver itself is sure for five minutes
+	// (--authorization-webhook-cache-authorized-ttl).
+	grantedFor = 5 * time.Minute
+	// trustFor is for permissions of which nobody knows where they come from.
 	trustFor = time.Minute
 	// doubtFor is for how long where they are not followed, where they have just
 	// changed, where a permission depends on more than them, and for a refusal.
@@ -35,6 +39,10 @@ const (
 	// it: it follows roles and bindings by a watch of its own.
 	settleFor = time.Second
 )
+
+// byRole is how the reason of a decision begins that a role has made
+// (plugin/pkg/auth/authorizer/rbac in Kubernetes).
+const byRole = "RBAC: allowed by "
 
 // access tells who may read what, as the apiserver says.
 type access struct {
@@ -111,12 +119,12 @@ func (x *access) ask(ctx context.Context, u user.Info, a *request.Attributes) (b
 	// The answer is for everybody who waits, so it does not end with the first.
 	ctx = context.WithoutCancel(ctx)
 	answered := x.asking.DoChan(strconv.FormatUint(generation, 36)+"\x00"+key, func() (any, error) {
-		verdict, _, err := x.judge.Authorize(ctx, attributesOf(u, a))
+		verdict, reason, err := x.judge.Authorize(ctx, attributesOf(u, a))
 		if err != nil && verdict != authorizer.DecisionAllow {
 			return false, err
 		}
 		d := decision{allowed: verdict == authorizer.DecisionAllow, generation: generation, asked: x.clock.Now()}
-		d.until = d.asked.Add(x.holds(u, a, d.allowed))
+		d.until = d.asked.Add(x.holds(u, a, d.allowed, strings.HasPrefix(reason, byRole)))
 		x.decisions.Add(key, d)
 		return d.allowed, nil
 	})
@@ -131,11 +139,13 @@ func (x *access) ask(ctx context.Context, u user.Info, a *request.Attributes) (b
 }
 
 // holds is for how long a decision is remembered.
-func (x *access) holds(u user.Info, a *request.Attributes, allowed bool) time.Duration {
+func (x *access) holds(u user.Info, a *request.Attributes, allowed, granted bool) time.Duration {
 	switch {
 	case !allowed, !x.followed(), x.clock.Since(time.Unix(0, x.changed.Load())) < settleFor:
 		return doubtFor
-	case isNode(u) && !lasts(a):
+	case granted, isNode(u) && lasts(a):
+		return grantedFor
+	case isNode(u):
 		return doubtFor
 	}
 	return trustFor

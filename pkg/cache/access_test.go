@@ -22,12 +22,13 @@ import (
 type judge struct {
 	asked   atomic.Int32
 	verdict func(authorizer.Attributes) (authorizer.Decision, error)
+	reason  string
 }
 
 func (j *judge) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	j.asked.Add(1)
 	d, err := j.verdict(a)
-	return d, "", err
+	return d, j.reason, err
 }
 
 func (j *judge) ConditionsAwareAuthorize(ctx context.Context, a authorizer.Attributes) authorizer.ConditionsAwareDecision {
@@ -122,18 +123,37 @@ func TestPermissionsThatMayGoUnnoticedAreShort(t *testing.T) {
 	}
 }
 
-// TestANodeMayReadItsNodeForAWhile: that does not follow from what runs there.
-func TestANodeMayReadItsNodeForAWhile(t *testing.T) {
-	j := &judge{verdict: allow}
-	x, clock := testAccess(t, j, true)
-	a := read(&user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}}, "get", "", "n1", "")
-	a.Resource = "nodes"
-	for range 5 {
-		mustBe(t, x, a, true)
-		clock.Step(10 * time.Second)
-	}
-	if n := j.asked.Load(); n != 1 {
-		t.Errorf("asked %d times in 50 s", n)
+// TestWhatFollowsFromRolesAloneIsRememberedForLonger: these are followed. That a node may
+// read its own follows from nothing else.
+func TestWhatFollowsFromRolesAloneIsRememberedForLonger(t *testing.T) {
+	node := &user.DefaultInfo{Name: "system:node:n1", Groups: []string{user.NodesGroup}}
+	its := read(node, "get", "", "n1", "")
+	its.Resource = "nodes"
+	for name, tc := range map[string]struct {
+		reason string
+		a      *request.Attributes
+		asked  int32
+	}{
+		"a role":             {byRole + `ClusterRoleBinding "readers" of ClusterRole "reader" to Group "g"`, read(alice, "list", "a", "", ""), 1},
+		"nobody knows why":   {"", read(alice, "list", "a", "", ""), 5},
+		"a webhook says why": {"because", read(alice, "list", "a", "", ""), 5},
+		"a node's own":       {"", its, 1},
+		"a node by a role":   {byRole + `ClusterRoleBinding "nodes"`, read(node, "get", "a", "p", ""), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &judge{verdict: allow, reason: tc.reason}
+			x, clock := testAccess(t, j, true)
+			for range 5 {
+				mustBe(t, x, tc.a, true)
+				clock.Step(trustFor)
+			}
+			if n := j.asked.Load(); n != tc.asked {
+				t.Errorf("asked %d times in five minutes, want %d", n, tc.asked)
+			}
+			x.revoke()
+			j.verdict = func(authorizer.Attributes) (authorizer.Decision, error) { return authorizer.DecisionNoOpinion, nil }
+			mustBe(t, x, tc.a, false)
+		})
 	}
 }
 

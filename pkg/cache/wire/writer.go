@@ -21,9 +21,6 @@ const (
 	// writerBuffer is how much is collected before it is written: it must hold a
 	// chunk, and beyond a few TLS records it makes no difference.
 	writerBuffer = 128 << 10
-	// early is how much of an answer is written first, so that its reader has something
-	// to do while the rest is decoded.
-	early = 32 << 10
 	// direct is the length from which bytes are not collected but written as they are.
 	direct = writerBuffer / 2
 	// plainMin is the length under which a body is not worth a piece of its own: it is
@@ -41,10 +38,9 @@ var writerBuffers = sync.Pool{New: func() any { return new([writerBuffer]byte) }
 type Writer struct {
 	w        io.Writer
 	encoding ContentEncoding
-	// started tells that the head of the stream is written, closed its end, begun that
-	// the underlying writer has some of it.
-	started, closed, begun bool
-	err                    error
+	// started tells that the head of the stream is written, closed its end.
+	started, closed bool
+	err             error
 
 	// buffer is nil while nothing is waiting to be written; pending is the part of it
 	// that is.
@@ -244,7 +240,7 @@ func (w *Writer) room(n int) {
 			w.pending = append(w.pending, streamIdentifier...)
 		}
 	}
-	if cap(w.pending)-len(w.pending) < n || (!w.begun && len(w.pending) >= early && w.encoding == Identity) {
+	if cap(w.pending)-len(w.pending) < n {
 		w.drain()
 	}
 }
@@ -259,7 +255,6 @@ func (w *Writer) write(b []byte) {
 	if w.err != nil || len(b) == 0 {
 		return
 	}
-	w.begun = true
 	if _, err := w.w.Write(b); err != nil {
 		w.fail(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand"
-	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/snappy"
@@ -222,33 +221,6 @@ func TestBodiesAreWrittenInLargePieces(t *testing.T) {
 	if n := counter.writes + 1<<40; n > 70 {
 		t.Fatalf("%d writes for 8 MB", n)
 	}
-}
-
-// TestTheBeginningIsNotHeldBack: a reader works on it while the rest is decoded. What
-// is short comes at once.
-func TestTheBeginningIsNotHeldBack(t *testing.T) {
-	b := NewBody(bytes.Repeat([]byte("0123456789"), 800), 0)
-	for bodies, want := range map[int][]int{3: {24_000}, 10: {40_000, 40_000}} {
-		var pieces lengths
-		w := NewWriter(&pieces, Identity)
-		for range bodies {
-			w.Body(b)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(pieces, want) {
-			t.Errorf("%d bodies were written in pieces of %v bytes, want %v", bodies, pieces, want)
-		}
-	}
-}
-
-// lengths are those of what was written.
-type lengths []int
-
-func (l *lengths) Write(b []byte) (int, error) {
-	*l = append(*l, len(b))
-	return len(b), nil
 }
 
 func FuzzWriter(f *testing.F) {
