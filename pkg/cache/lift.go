@@ -42,12 +42,13 @@ func (l *lift) done(now time.Time) {
 	l.running, l.last, l.pause = false, now, min(max(2*l.pause, liftPause), liftPauseMax)
 }
 
-// helped notes that a read was proved by a probe: the pause behind the next lift is
+// helped notes that a read was proved by a probe. Where others are written all the time
+// the first one behind a lift may be, now and then; where many are, the pause is soon
 // the shortest again.
 func (l *lift) helped() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pause = min(l.pause, liftPause/2)
+	l.pause = min(l.pause, max(l.pause/2, liftPause/2))
 }
 
 // behind notes that a read could not be proved.

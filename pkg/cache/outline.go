@@ -183,7 +183,7 @@ func (a *Answer) outlineIn(ctx context.Context) bool {
 	}
 	snapshot := s.hub.Snapshot()
 	if now && snapshot.ResourceVersion() >= o.rv {
-		s.helped(told[uint64]{asked.at, o.rv})
+		s.proofs.noteOther(asked.at, o.rv)
 		a.preparePage(a.page(snapshot))
 		return true
 	}

@@ -59,6 +59,13 @@ func (p *proofs) note(at time.Time, rv uint64) {
 	}
 }
 
+// noteOther remembers a proof that is not by a probe. The state is where upstream is:
+// the next read finds out whether a probe shows that, which costs less.
+func (p *proofs) noteOther(at time.Time, rv uint64) {
+	p.note(at, rv)
+	p.misses.Store(min(p.misses.Load(), despair-1))
+}
+
 // storm tells whether there are so many reads that are not proved that a fence is
 // worth it.
 func (p *proofs) storm() bool {
@@ -141,16 +148,11 @@ func (s *stream) proveByProbe(ctx context.Context, patient bool) (rv uint64, ok 
 		s.proofs.misses.Add(1)
 		return 0, false
 	}
-	s.helped(told)
-	return told.value, true
-}
-
-// helped notes that the state has reached what upstream has told.
-func (s *stream) helped(t told[uint64]) {
 	s.proofs.misses.Store(0)
 	s.proofs.vain.Store(0)
 	s.lift.helped()
-	s.proofs.note(t.at, t.value)
+	s.proofs.note(told.at, told.value)
+	return told.value, true
 }
 
 func restored(now, before uint64) error {
@@ -164,10 +166,7 @@ func (s *stream) proveByFence(ctx context.Context) (rv uint64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	s.proofs.note(told.at, told.value)
-	// The state is where upstream is: the next read finds out whether a probe shows
-	// that, which costs less.
-	s.proofs.misses.Store(despair - 1)
+	s.proofs.noteOther(told.at, told.value)
 	return told.value, true
 }
 

@@ -458,9 +458,25 @@ func TestLiftsInVainBecomeRare(t *testing.T) {
 	if n := lifts(start.Add(time.Minute), time.Hour); n != 60 {
 		t.Errorf("%d lifts in an hour", n)
 	}
-	l.helped()
-	if n := lifts(start.Add(2*time.Hour), time.Second); n != 1 {
-		t.Errorf("%d lifts in a second after one that has helped", n)
+	// One that helps one read now and then is in vain, too.
+	n := 0
+	for now := start.Add(2 * time.Hour); now.Before(start.Add(3 * time.Hour)); now = now.Add(100 * time.Millisecond) {
+		if l.due(now) {
+			l.done(now)
+			if n++; n%3 == 0 {
+				l.helped()
+			}
+		}
+	}
+	if n > 100 {
+		t.Errorf("%d lifts in an hour, of which every third helped one read", n)
+	}
+	for range 10 {
+		l.helped()
+	}
+	// After 0, 1 and 3 s.
+	if n := lifts(start.Add(4*time.Hour), 3500*time.Millisecond); n != 3 {
+		t.Errorf("%d lifts after one that has helped many", n)
 	}
 }
 
