@@ -40,9 +40,10 @@ type proofs struct {
 	asked  atomic.Uint32
 	// vain is how many waits in a row for a resource version were.
 	vain atomic.Int32
-	// unproved are the reads of this second and of the one before that nothing
-	// helped.
-	unproved, unprovedBefore atomic.Int32
+	// unproved are the reads of this second and of the one before that a probe did
+	// not help; forlorn those that were given up before anybody knew whether they are
+	// allowed.
+	unproved, unprovedBefore, forlorn atomic.Int32
 }
 
 // note remembers a proof.
@@ -66,14 +67,11 @@ func (p *proofs) noteOther(at time.Time, rv uint64) {
 	p.misses.Store(min(p.misses.Load(), despair-1))
 }
 
-// storm tells whether there are so many reads that are not proved that a fence is
-// worth it.
-func (p *proofs) storm() bool {
-	return p.unproved.Load() >= stormAbove || p.unprovedBefore.Load() >= stormAbove
-}
-
 // tick begins a new second.
-func (p *proofs) tick() { p.unprovedBefore.Store(p.unproved.Swap(0)) }
+func (p *proofs) tick() {
+	p.unprovedBefore.Store(p.unproved.Swap(0))
+	p.forlorn.Store(0)
+}
 
 // need is how new a state must be, and what it is worth to show that it is.
 type need struct {
@@ -105,17 +103,18 @@ func (s *stream) prove(ctx context.Context, n need) (rv uint64, ok bool) {
 			return rv, true
 		}
 	}
-	if n.patient || n.bytes > hugeAbove || s.proofs.storm() {
+	storm := s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove
+	if n.patient || n.bytes > hugeAbove || storm {
 		return s.proveByFence(ctx)
 	}
-	s.proofs.unproved.Add(1)
 	s.behind()
 	return 0, false
 }
 
-// forlorn tells, and counts, that a read would not be proved by prove, which need not
-// be called then: it costs as much to ask whether a client may have an object as to
-// forward its GET.
+// forlorn tells, and counts, that a GET would not be proved by prove, which need not
+// be called then: to ask whether a client may have the object costs as much as to
+// forward its request. Many of them may be a storm, of which those count that are
+// allowed: nobody can have all wait for fences by asking for what he must not see.
 func (s *stream) forlorn(n need) bool {
 	p := &s.proofs
 	if skipProof || n.patient || s.disconnected.Load() != 0 || p.misses.Load() < despair || (p.asked.Load()+1)%sample == 0 {
@@ -124,11 +123,10 @@ func (s *stream) forlorn(n need) bool {
 	if known := p.newest.Load(); known != nil && known.at.After(n.since) {
 		return false
 	}
-	if p.storm() {
+	if p.unprovedBefore.Load() > stormAbove || p.forlorn.Add(1) > stormAbove {
 		return false
 	}
 	p.asked.Add(1)
-	p.unproved.Add(1)
 	s.behind()
 	return true
 }

@@ -405,6 +405,51 @@ func TestAStormOfReadsIsWorthAFence(t *testing.T) {
 	}
 }
 
+// TestAStormOfGETsIsServedByFences: as long as it lasts, although they are given up
+// before anybody knows whether they are allowed.
+func TestAStormOfGETsIsServedByFences(t *testing.T) {
+	d := &distant{at: 60, sees: []string{bookmarkAt(60)}}
+	s, clock := followed(t, d, 10)
+	for second, want := range []int{2 * stormAbove, 4 * stormAbove, 4 * stormAbove} {
+		served := 0
+		for range 4 * stormAbove {
+			s.proofs.misses.Store(despair)
+			if n := (need{since: clock.Now()}); !s.forlorn(n) {
+				if _, ok := proved(t, s, clock, n); ok {
+					served++
+				}
+			}
+		}
+		s.proofs.tick()
+		// A few find out whether probes help again.
+		if served < want || served > want+4*stormAbove/sample {
+			t.Errorf("in second %d %d of %d were served, want %d", second, served, 4*stormAbove, want)
+		}
+	}
+}
+
+// TestForbiddenReadsAreNoStorm: if they were, anybody could have all others wait for
+// fences.
+func TestForbiddenReadsAreNoStorm(t *testing.T) {
+	d := &distant{at: 60, sees: []string{bookmarkAt(60)}}
+	s, clock := followed(t, d, 10)
+	s.proofs.misses.Store(despair)
+	given := 0
+	for range 4 * stormAbove {
+		// Of the others is found out that they are forbidden, and nothing is proved.
+		if s.forlorn(need{since: clock.Now()}) {
+			given++
+		}
+	}
+	if given == 0 || given > stormAbove {
+		t.Errorf("%d were given up, want at most %d", given, stormAbove)
+	}
+	s.proofs.tick()
+	if _, ok := proved(t, s, clock, need{since: clock.Now()}); ok {
+		t.Error("one that is allowed waits for a fence")
+	}
+}
+
 func TestAHugeListIsWorthAFence(t *testing.T) {
 	d := &distant{at: 40, sees: []string{bookmarkAt(50)}}
 	s, clock := followed(t, d, 10)
