@@ -27,11 +27,11 @@ func TestEveryStreamOfTheMixCanBeSent(t *testing.T) {
 func TestWhoTakesPartInAPhase(t *testing.T) {
 	for _, tc := range []struct {
 		stream dayStream
-		want   [3]bool
+		want   [4]bool
 	}{
-		{dayStream{control: true}, [3]bool{true, true, true}},
-		{dayStream{}, [3]bool{false, true, true}},
-		{dayStream{rogue: true}, [3]bool{false, false, true}},
+		{dayStream{control: true}, [4]bool{true, true, true, true}},
+		{dayStream{}, [4]bool{false, true, true, true}},
+		{dayStream{rogue: true}, [4]bool{false, false, false, true}},
 	} {
 		for i, p := range phases {
 			if got := tc.stream.in(p); got != tc.want[i] {
@@ -42,8 +42,8 @@ func TestWhoTakesPartInAPhase(t *testing.T) {
 }
 
 func TestADayIsJudged(t *testing.T) {
-	// Cores in the three phases, and the control plane's p99.
-	report := func(direct, gateway [3]float64, directP99 [3]float64, p99 float64, refused int) *dayReport {
+	// Cores in the four phases, and the control plane's p99.
+	report := func(direct, gateway [4]float64, directP99 [4]float64, p99 float64, refused int) *dayReport {
 		r := &dayReport{Rounds: 1}
 		for i, p := range phases {
 			r.Phases = append(r.Phases,
@@ -52,19 +52,19 @@ func TestADayIsJudged(t *testing.T) {
 		}
 		return r
 	}
-	good := report([3]float64{0.2, 1.2, 1.7}, [3]float64{0.2, 0.3, 0.4}, [3]float64{10, 20, 400}, 30, 0)
+	good := report([4]float64{0.1, 0.2, 1.2, 1.7}, [4]float64{0.1, 0.2, 0.3, 0.4}, [4]float64{10, 10, 20, 400}, 30, 0)
 	for _, c := range good.judge() {
 		if !c.Met {
 			t.Errorf("%+v", c)
 		}
 	}
-	bad := report([3]float64{0.2, 0.4, 0.5}, [3]float64{0.2, 0.3, 0.4}, [3]float64{10, 20, 25}, 3000, 1)
+	bad := report([4]float64{0.1, 0.2, 0.4, 0.5}, [4]float64{0.1, 0.2, 0.3, 0.4}, [4]float64{10, 10, 20, 25}, 3000, 1)
 	for _, c := range bad.judge() {
 		if c.Met {
 			t.Errorf("%+v", c)
 		}
 	}
-	good.Phases[3].Asked, good.Phases[5].Asked = demand{"GET pods": 3}, demand{"GET pods": 0.5, "LIST nodes": 7.5, "GET leases": 0.9}
+	good.Phases[5].Asked, good.Phases[7].Asked = demand{"GET pods": 3}, demand{"GET pods": 0.5, "LIST nodes": 7.5, "GET leases": 0.9}
 	table := dayTable(*good)
 	for _, want := range []string{"control plane", "\n| LIST nodes | 0.0 | 0.0 | 0.0 | 7.5 |\n| GET pods | 0.0 | 3.0 | 0.0 | 0.5 |\n"} {
 		if !strings.Contains(table, want) {

@@ -84,7 +84,7 @@ func (r *dayReport) askedTable() string {
 	last := map[string]demand{}
 	most := demand{}
 	var columns []string
-	for _, p := range phases[1:] {
+	for _, p := range phases[atBase+1:] {
 		for _, way := range []string{wayDirect, wayGateway} {
 			all := r.phasesOf(way, p.name)
 			column := p.name + ", clients at " + way

@@ -45,8 +45,12 @@ func newTraffic(d *dayBench, way string, p phase) *traffic {
 	for i := range dayMix {
 		s := &dayMix[i]
 		if s.in(p) {
+			servers := d.servers(way)
+			if p.elsewhere && !s.control {
+				servers = []string{d.floor.URL()}
+			}
 			t.streams = append(t.streams, &flowing{
-				dayStream: s, bench: d, servers: d.servers(way), rate: s.rate(d.pods.nodes),
+				dayStream: s, bench: d, servers: servers, rate: s.rate(d.pods.nodes),
 				clients: newClients(dayConnections, d.identities[s.user]),
 			})
 		}
