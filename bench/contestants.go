@@ -57,7 +57,7 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 		add("gateway, "+string(mode), g.Process)
 	}
 	for _, other := range others {
-		g, err := fixture.AddGateway(ctx, c, other.binary, "gateway-"+other.name, fixture.FrontProxy)
+		g, err := fixture.AddGateway(ctx, c, other.binary, "gateway-"+other.name, fixture.FrontProxy, "--default-policies=true")
 		if err != nil {
 			return nil, err
 		}
