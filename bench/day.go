@@ -84,6 +84,11 @@ func day(ctx context.Context, o dayOptions) error {
 			if err := d.cluster.WaitNodesReady(ctx, o.nodes); err != nil {
 				return err
 			}
+			if d.floor == nil {
+				if err := d.teachFloor(ctx); err != nil {
+					return err
+				}
+			}
 			for _, p := range phases {
 				result, err := d.run(ctx, way, p)
 				if err != nil {
@@ -155,14 +160,12 @@ func (d *dayBench) prepare(ctx context.Context) (err error) {
 	if err := d.enforce(ctx); err != nil {
 		return err
 	}
-	if err := d.teachFloor(ctx); err != nil {
-		return err
-	}
 	d.churn, err = newChurn(ctx, d.cluster)
 	return err
 }
 
-// teachFloor has the floor know the answers to all reads of the mix.
+// teachFloor has the floor know the answers to all reads of the mix. Controllers are
+// at work, but some of what is read they may have yet to make.
 func (d *dayBench) teachFloor(ctx context.Context) (err error) {
 	if d.floor, err = startFloor(ctx, d.cluster); err != nil {
 		return err
@@ -182,7 +185,11 @@ func (d *dayBench) teachFloor(ctx context.Context) (err error) {
 				continue
 			}
 			known[a] = true
-			if _, err := teach(ctx, client, direct, d.floor.URL(), a); err != nil {
+			err := fixture.Await(ctx, time.Minute, func(ctx context.Context) error {
+				_, err := teach(ctx, client, direct, d.floor.URL(), a)
+				return err
+			})
+			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
