@@ -103,8 +103,8 @@ func (s *stream) prove(ctx context.Context, n need) (rv uint64, ok bool) {
 			return rv, true
 		}
 	}
-	storm := s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove
-	if n.patient || n.bytes > hugeAbove || storm {
+	// Who is patient makes no storm: others would have to wait, too.
+	if n.patient || n.bytes > hugeAbove || s.proofs.unproved.Add(1) > stormAbove || s.proofs.unprovedBefore.Load() > stormAbove {
 		return s.proveByFence(ctx)
 	}
 	s.behind()

@@ -428,6 +428,24 @@ func TestAStormOfGETsIsServedByFences(t *testing.T) {
 	}
 }
 
+// TestPatientReadsAreNoStorm: what a client asks that asks too much does not have others
+// wait for fences.
+func TestPatientReadsAreNoStorm(t *testing.T) {
+	d := &distant{at: 60, sees: []string{bookmarkAt(60)}}
+	s, clock := followed(t, d, 10)
+	for range 2 * stormAbove {
+		s.proofs.misses.Store(despair)
+		if _, ok := proved(t, s, clock, need{since: clock.Now(), patient: true}); !ok {
+			t.Fatal("not proved")
+		}
+	}
+	s.proofs.tick()
+	s.proofs.misses.Store(despair)
+	if _, ok := proved(t, s, clock, need{since: clock.Now()}); ok {
+		t.Error("one that is not patient waits for a fence")
+	}
+}
+
 // TestForbiddenReadsAreNoStorm: if they were, anybody could have all others wait for
 // fences.
 func TestForbiddenReadsAreNoStorm(t *testing.T) {
