@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,7 +90,7 @@ const (
 )
 
 // atBase is the phase with which those behind it are compared.
-const atBase = 1
+var atBase = slices.IndexFunc(phases, func(p phase) bool { return p.elsewhere })
 
 // judge checks what the gateway is to be good for.
 func (r *dayReport) judge() (checks []checkResult) {
@@ -133,7 +134,7 @@ func dayTable(r dayReport) string {
 	fmt.Fprintf(&b, "# A cluster of 10,000 nodes in miniature\n\n%s.\n\n", r.setting)
 	fmt.Fprintf(&b, "A main and a bypass kube-apiserver, %d nodes kept alive by kwok and %d pods of 1 KB; kube-controller-manager, kube-scheduler and kwok are clients like all others, and a Deployment goes from %d to %d pods and back every %s. ",
 		r.Nodes, r.Pods, churnFrom, churnTo, churnEvery)
-	fmt.Fprintf(&b, "Beside them the mix below, at the apiservers in turn, or at the gateway with its default limits in force and a cache. Each phase lasts %.0f s behind some to settle, %d rounds. A request's time counts from when it was due. All share the machine, on which the same writes cost more while others are busy: so what reads cost is what the apiservers take more than beside the same reads of another server, a bare one with the same bytes.\n\n", r.Seconds, r.Rounds)
+	fmt.Fprintf(&b, "Beside them the mix below, at the apiservers in turn, or at the gateway with its default limits in force and a cache. Each phase lasts %.0f s behind some to settle, %d rounds. A request's time counts from when it was due. All share the machine, on which the same writes cost more while others are busy: so what reads cost is what the apiservers take more than beside the same reads of another server, a bare one with the same bytes. Less than %.2f cores more cannot be told from what the writes vary by, and counts as that.\n\n", r.Seconds, r.Rounds, visible)
 	b.WriteString("## Targets\n\n| | measured: median (lowest to highest) | target | |\n|---|---|---|---|\n")
 	for _, c := range r.Checks {
 		met := "met"

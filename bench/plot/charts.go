@@ -140,20 +140,26 @@ func drawDay(dir string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	var names []string
+	var phases, ways []string
 	rounds := map[string][]dayPhase{}
+	name := func(phase, way string) string { return phase + ", clients at the " + way }
 	for _, p := range report.Phases {
-		name := p.Phase + ", clients at the " + p.Way
-		if rounds[name] == nil {
-			names = append(names, name)
+		if !slices.Contains(phases, p.Phase) {
+			phases = append(phases, p.Phase)
 		}
-		rounds[name] = append(rounds[name], p)
+		if !slices.Contains(ways, p.Way) {
+			ways = append(ways, p.Way)
+		}
+		rounds[name(p.Phase, p.Way)] = append(rounds[name(p.Phase, p.Way)], p)
 	}
-	slices.Sort(names)
 	var bars []bar
-	for _, name := range names {
-		used, _, _ := medianOf(rounds[name], func(p dayPhase) float64 { return p.UpstreamCPU })
-		bars = append(bars, bar{name, used})
+	for _, phase := range phases {
+		for _, way := range ways {
+			if those := rounds[name(phase, way)]; those != nil {
+				used, _, _ := medianOf(those, func(p dayPhase) float64 { return p.UpstreamCPU })
+				bars = append(bars, bar{name(phase, way), used})
+			}
+		}
 	}
 	return drawBars(filepath.Join(dir, "day.svg"), "10,000 nodes in miniature: all kube-apiservers' CPU (cores)", bars, plot.LinearScale{}, plot.DefaultTicks{}, 0)
 }
