@@ -30,9 +30,9 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "forward":
 		o := forwardOptions{}
-		f.IntVar(&o.rounds, "rounds", 25, "rounds of each contestant: many short ones, for the speed of shared machines changes within minutes")
-		f.IntVar(&o.requests, "requests", 2400, "GETs a round")
-		f.IntVar(&o.writes, "writes", 640, "writes a round")
+		f.IntVar(&o.rounds, "rounds", 50, "rounds of each contestant: many short ones, for the speed of shared machines changes within seconds")
+		f.IntVar(&o.requests, "requests", 1200, "GETs a round")
+		f.IntVar(&o.writes, "writes", 320, "writes a round")
 		f.IntVar(&o.clients, "clients", 16, "clients, one connection each")
 		f.IntVar(&o.payload, "payload", 1000, "bytes in the object")
 		f.Func("compare", "`NAME=BINARY` of another gateway build to measure in the same run, front-proxy mode; may be repeated", func(s string) error {

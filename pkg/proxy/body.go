@@ -48,7 +48,8 @@ func newClientBody(r *http.Request, memory *replays) (body *clientBody, release 
 	n := r.ContentLength
 	switch {
 	case n == 0:
-		r.Body = http.NoBody
+		// Not http.NoBody, which the transport closes in a goroutine of its own and waits for.
+		r.Body = nil
 		return nil, release, nil
 	case n > smallBytes && n <= replayBytes && memory.reserve(n):
 		release = func() { memory.used.Add(-n) }

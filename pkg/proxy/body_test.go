@@ -20,6 +20,14 @@ import (
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
+// TestRequestsWithoutABodyHaveNone: for an empty one the transport starts a goroutine.
+func TestRequestsWithoutABodyHaveNone(t *testing.T) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+	if _, _, err := newClientBody(r, &replays{}); err != nil || r.Body != nil {
+		t.Errorf("body %v, %v", r.Body, err)
+	}
+}
+
 // TestWriteBehindGoAwayIsSentAgain has an apiserver that is being restarted: it
 // refuses the stream of a write by a GOAWAY, and takes it on the next connection.
 func TestWriteBehindGoAwayIsSentAgain(t *testing.T) {

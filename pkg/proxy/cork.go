@@ -48,7 +48,7 @@ func (l corkListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corkedConn{Conn: conn, corks: l.corks, stall: l.stall}, nil
+	return &corkedConn{Conn: &lazyConn{Conn: conn}, corks: l.corks, stall: l.stall}, nil
 }
 
 // corks looks after connections that hold something. A timer for each of them would

@@ -17,4 +17,5 @@
 //
 // What a handler writes leaves the process in one piece (cork.go): net/http would
 // make three packets of a small answer, and of a large one eight for each 64 KiB.
+// Deadlines for what is not written cost nothing (lazy.go).
 package proxy

@@ -23,10 +23,14 @@ type conns struct {
 type conn struct {
 	net.Conn
 	of *conns
+
+	// holds tells that small records wait for others.
+	holds atomic.Bool
+	held  held
 }
 
 func (c *conns) add(raw net.Conn) *conn {
-	added := &conn{raw, c}
+	added := &conn{Conn: raw, of: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {

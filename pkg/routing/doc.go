@@ -48,5 +48,6 @@
 // (HTTP/1.1 only), and probes. All lanes exist once per credential: identities are
 // asserted with one client certificate, the gateway speaks for itself with
 // another, and anonymous requests travel without any. A renewed client
-// certificate gets new connections; requests under way finish on the old ones.
+// certificate gets new connections; requests under way finish on the old ones. On those
+// for short requests a WINDOW_UPDATE travels with the next request (hold.go).
 package routing

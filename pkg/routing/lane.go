@@ -111,7 +111,7 @@ func newTransport(to *conns, c Client, credential Credential, lane Lane) http.Ro
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(credential != Anonymous && lane != Upgrade)
 	t := &http.Transport{
-		DialTLSContext: dialTLS(to, c.TLS, protocols.HTTP2()),
+		DialTLSContext: dialTLS(to, c.TLS, protocols.HTTP2(), lane == Short),
 		// The client's own Accept-Encoding goes upstream and upstream's bytes come
 		// back: the gateway never compresses or inflates what it forwards.
 		DisableCompression:  true,
@@ -140,7 +140,7 @@ func (e notSent) Unwrap() error { return e.error }
 // dialTLS connects and shakes hands. It stands in for the transport's own code
 // to mark its errors as notSent, handshakes included: only such a request may
 // be sent again whatever it is.
-func dialTLS(to *conns, base *tls.Config, http2 bool) func(ctx context.Context, network, address string) (net.Conn, error) {
+func dialTLS(to *conns, base *tls.Config, http2, hold bool) func(ctx context.Context, network, address string) (net.Conn, error) {
 	config := base.Clone()
 	config.NextProtos = []string{"http/1.1"}
 	if http2 {
@@ -169,6 +169,9 @@ func dialTLS(to *conns, base *tls.Config, http2 bool) func(ctx context.Context, 
 		if err := conn.HandshakeContext(ctx); err != nil {
 			raw.Close()
 			return nil, notSent{fmt.Errorf("TLS handshake with %s: %w", address, err)}
+		}
+		if hold {
+			raw.holdSmall(conn.ConnectionState())
 		}
 		return conn, nil
 	}

@@ -168,6 +168,7 @@ func (u *Upstream) listenUntil(ctx context.Context, e *Endpoint) {
 			return
 		case <-ticker.C():
 		}
+		e.conns.flush()
 		now := u.config.Clock.Now()
 		frozen := s.look(now, e.conns.heard.Load(), e.waiting())
 		e.health.quiet.Store(s.lasted >= maxQuiet)
