@@ -98,19 +98,25 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // send has an apiserver answer. Lists of APIs get the gateway's own added.
-func (f *forwarder) send(out *http.Request, call routing.Call) (response *http.Response, by *routing.Endpoint, err error) {
-	roundTrip := func(r *http.Request) (*http.Response, error) {
-		response, endpoint, err := f.upstream.RoundTrip(r, call)
-		if err == nil {
-			f.metrics.answered(endpoint, response.StatusCode)
-			by = endpoint
-		}
-		return response, err
-	}
+func (f *forwarder) send(out *http.Request, call routing.Call) (*http.Response, *routing.Endpoint, error) {
 	if f.discovery.Wants(out) {
-		response, err = f.discovery.Serve(out, roundTrip)
-	} else {
-		response, err = roundTrip(out)
+		return f.merged(out, call)
+	}
+	return f.roundTrip(out, call)
+}
+
+func (f *forwarder) merged(out *http.Request, call routing.Call) (response *http.Response, by *routing.Endpoint, err error) {
+	response, err = f.discovery.Serve(out, func(r *http.Request) (response *http.Response, err error) {
+		response, by, err = f.roundTrip(r, call)
+		return response, err
+	})
+	return response, by, err
+}
+
+func (f *forwarder) roundTrip(out *http.Request, call routing.Call) (*http.Response, *routing.Endpoint, error) {
+	response, by, err := f.upstream.RoundTrip(out, call)
+	if err == nil {
+		f.metrics.answered(by, response.StatusCode)
 	}
 	return response, by, err
 }

@@ -38,7 +38,7 @@ func (p fixedPolicy) Classify(*request.Attributes) (class, claimed *request.Clas
 func (p fixedPolicy) Refuse(*request.Attributes) *switches.Refusal { return p.refusal }
 
 // newLimiter has the given limits, and a clock that stands still.
-func newLimiter(t *testing.T, limits ...*v1alpha1.RateLimit) *limiter.Limiter {
+func newLimiter(t testing.TB, limits ...*v1alpha1.RateLimit) *limiter.Limiter {
 	t.Helper()
 	l, err := limiter.New(limiter.Config{Clock: clocktesting.NewFakeClock(time.Now()), Jitter: func() float64 { return 0.5 }})
 	if err != nil {
