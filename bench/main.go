@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string) error {
 		f.IntVar(&o.nodes, "nodes", 500, "nodes of the cluster")
 		f.IntVar(&o.pods, "pods", 10000, "pods of 1 KB in it")
 		f.DurationVar(&o.phase, "phase", 20*time.Second, "how long each phase is measured")
-		f.IntVar(&o.rounds, "rounds", 3, "rounds with and without the gateway")
+		f.IntVar(&o.rounds, "rounds", 5, "rounds with and without the gateway")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}
