@@ -50,8 +50,10 @@ func (c *conn) Write(b []byte) (int, error) {
 		}
 		return c.Conn.Write(b)
 	}
-	n, err := c.Conn.Write(append(c.held.bytes, b...))
-	c.held.bytes = c.held.bytes[:0]
+	joined := append(c.held.bytes, b...)
+	n, err := c.Conn.Write(joined)
+	// The room is used again.
+	c.held.bytes = joined[:0]
 	return max(n-before, 0), err
 }
 
