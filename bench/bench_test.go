@@ -49,12 +49,24 @@ func TestCPUTimeGrowsWithWork(t *testing.T) {
 func TestRatioIsOfTheSameRound(t *testing.T) {
 	round := func(us int) result { return result{Requests: 1, CPU: time.Duration(us) * time.Microsecond} }
 	rounds := map[string][]result{
-		rival:                   {round(100), round(200)},
-		"kube-apiserver direct": {round(1), round(1)},
-		"gateway":               {round(80), round(180)},
+		rival:     {round(100), round(200)},
+		baseline:  {round(1), round(1)},
+		"gateway": {round(80), round(180)},
 	}
-	if s := summarise("gateway", rounds); s.RatioLow != 0.8 || s.RatioHigh != 0.9 {
+	if s := summarise(contestant{name: "gateway"}, rounds); s.RatioLow != 0.8 || s.RatioHigh != 0.9 {
 		t.Errorf("ratios from %v to %v, want 0.8 to 0.9", s.RatioLow, s.RatioHigh)
+	}
+}
+
+func TestAddedIsToWhatIsAskedTheSameWay(t *testing.T) {
+	round := func(us int) []result {
+		return []result{{Requests: 1, CPU: 1, Median: time.Duration(us) * time.Microsecond}}
+	}
+	rounds := map[string][]result{rival: round(70), baseline: round(50), impersonated: round(60), "gateway": round(75)}
+	for beside, want := range map[string]float64{"": 25, impersonated: 15} {
+		if s := summarise(contestant{name: "gateway", beside: beside}, rounds); s.Added != want {
+			t.Errorf("beside %q: %v us added, want %v", beside, s.Added, want)
+		}
 	}
 }
 

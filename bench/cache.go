@@ -132,17 +132,17 @@ func (b *cacheBench) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	b.one, b.many = newClients(1, b.tls), newClients(getClients, b.tls)
-	b.direct = server{contestant: contestant{directName, apiserver.URL(), apiserver.Pid}}
+	b.direct = server{contestant: contestant{name: directName, url: apiserver.URL(), pid: apiserver.Pid}}
 	g, err := b.startGateway(ctx, "gateway")
 	if err != nil {
 		return err
 	}
-	b.gateway = server{contestant{gatewayName, g.URL(), g.Pid}, g.OpsURL}
+	b.gateway = server{contestant{name: gatewayName, url: g.URL(), pid: g.Pid}, g.OpsURL}
 	f, err := startFloor(ctx, b.cluster)
 	if err != nil {
 		return err
 	}
-	b.floor = server{contestant: contestant{floorName, f.URL(), f.Pid}}
+	b.floor = server{contestant: contestant{name: floorName, url: f.URL(), pid: f.Pid}}
 	return b.load(ctx, b.gateway)
 }
 

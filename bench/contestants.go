@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,7 +16,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"k8s.io/apiserver/pkg/authentication/user"
+
 	"github.com/asi-gateway/asi-gateway/hack/cluster"
+	"github.com/asi-gateway/asi-gateway/pkg/auth"
 	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
@@ -39,14 +43,35 @@ type contestant struct {
 	name string
 	url  string
 	pid  func() int
+	// header is sent with each request, beside is with whom the contestant's latency is
+	// compared: direct requests, unless it says otherwise.
+	header http.Header
+	beside string
 }
+
+const (
+	baseline = "kube-apiserver direct"
+	// impersonated requests are what a gateway that impersonates sends: to judge whether
+	// it may costs the kube-apiserver time, whoever asks.
+	impersonated = "kube-apiserver direct, impersonated"
+)
 
 // contestants starts every server to compare, in front of the cluster's only
 // apiserver. HAProxy and nginx take part if they are installed.
 func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, others []build) ([]contestant, error) {
 	server := c.Process("main-0")
-	list := []contestant{{"kube-apiserver direct", server.URL(), server.Pid}}
-	add := func(name string, p *cluster.Process) { list = append(list, contestant{name, p.URL(), p.Pid}) }
+	certFile, _ := c.AdminFiles()
+	header, err := impersonating(certFile)
+	if err != nil {
+		return nil, err
+	}
+	list := []contestant{
+		{name: baseline, url: server.URL(), pid: server.Pid},
+		{name: impersonated, url: server.URL(), pid: server.Pid, header: header},
+	}
+	add := func(name string, p *cluster.Process) {
+		list = append(list, contestant{name: name, url: p.URL(), pid: p.Pid})
+	}
 
 	for _, mode := range fixture.Modes() {
 		// With the policies of a new installation: everything in the chain is on.
@@ -55,6 +80,9 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 			return nil, err
 		}
 		add("gateway, "+string(mode), g.Process)
+		if mode == fixture.Impersonation {
+			list[len(list)-1].beside = impersonated
+		}
 	}
 	for _, other := range others {
 		g, err := fixture.AddGateway(ctx, c, other.binary, "gateway-"+other.name, fixture.FrontProxy, "--default-policies=true")
@@ -92,6 +120,24 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 		add(balancer.name, p)
 	}
 	return list, nil
+}
+
+// impersonating returns the headers by which the user of a client certificate acts as
+// himself.
+func impersonating(certFile string) (http.Header, error) {
+	text, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("%s: no certificate", certFile)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	return auth.Impersonation(&user.DefaultInfo{Name: certificate.Subject.CommonName, Groups: certificate.Subject.Organization})
 }
 
 // startReverseProxy runs this program again as a bare httputil.ReverseProxy.

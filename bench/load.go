@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -73,9 +74,9 @@ func writes(payload, requests int) workload {
 	}}
 }
 
-// run sends the requests of a round, and returns their latencies, sorted. A client
-// ends what it has begun: it sends a multiple of four.
-func (w workload) run(ctx context.Context, clients []*http.Client, server string) ([]time.Duration, error) {
+// run sends the requests of a round, each with header, and returns their latencies,
+// sorted. A client ends what it has begun: it sends a multiple of four.
+func (w workload) run(ctx context.Context, clients []*http.Client, server string, header http.Header) ([]time.Duration, error) {
 	var (
 		mu        sync.Mutex
 		latencies = make([]time.Duration, 0, w.requests)
@@ -92,6 +93,7 @@ func (w workload) run(ctx context.Context, clients []*http.Client, server string
 				if request, err = w.request(ctx, server, c, i); err != nil {
 					break
 				}
+				maps.Copy(request.Header, header)
 				start := time.Now()
 				if err = send(client, request); err != nil {
 					break

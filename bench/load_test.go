@@ -47,7 +47,7 @@ func TestWritersEndWhatTheyBegin(t *testing.T) {
 	defer server.Close()
 	clients := []*http.Client{server.Client(), server.Client(), server.Client()}
 	for range 2 {
-		latencies, err := writes(100, 31).run(t.Context(), clients, server.URL)
+		latencies, err := writes(100, 31).run(t.Context(), clients, server.URL, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestWritersEndWhatTheyBegin(t *testing.T) {
 func TestFailedRequestsEndARound(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	if _, err := gets("/x", 8).run(t.Context(), []*http.Client{server.Client()}, server.URL); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := gets("/x", 8).run(t.Context(), []*http.Client{server.Client()}, server.URL, nil); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("error %v, want one that tells 404", err)
 	}
 }

@@ -36,7 +36,7 @@ func (f *fresh) stop(ctx context.Context) error {
 }
 
 func (f *fresh) server() server {
-	return server{contestant{gatewayName, f.gateway.URL(), f.gateway.Pid}, f.gateway.OpsURL}
+	return server{contestant{name: gatewayName, url: f.gateway.URL(), pid: f.gateway.Pid}, f.gateway.OpsURL}
 }
 
 // load has the gateway hold what clients read; an error tells what it has logged.

@@ -94,7 +94,7 @@ func idleWatches(ctx context.Context, c *cluster.Cluster, p *cluster.Process, op
 	clients := newClients((n+streamsPerConnection-1)/streamsPerConnection, config)
 
 	// A few requests warm what is paid once.
-	if _, err := gets(object, 4).run(ctx, clients[:1], p.URL()); err != nil {
+	if _, err := gets(object, 4).run(ctx, clients[:1], p.URL(), nil); err != nil {
 		return watchResult{}, err
 	}
 	before, err := readFootprint(ctx, p.Pid(), ops)
