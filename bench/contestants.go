@@ -50,6 +50,7 @@ type contestant struct {
 }
 
 const (
+	// baseline is with whom latencies are compared.
 	baseline = "kube-apiserver direct"
 	// impersonated requests are what a gateway that impersonates sends: to judge whether
 	// it may costs the kube-apiserver time, whoever asks.

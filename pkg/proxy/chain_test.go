@@ -7,17 +7,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"k8s.io/utils/clock"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
-	"github.com/asi-gateway/asi-gateway/pkg/auth"
-	"github.com/asi-gateway/asi-gateway/pkg/flows"
-	"github.com/asi-gateway/asi-gateway/pkg/request"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
@@ -50,15 +44,13 @@ func smallGET(t testing.TB) func() {
 		upstream.header.Set(name, "c7f1e2a4-5f0b-4d53-9c39-7a3a7f0f0d5e")
 	}
 	upstream.by = &routing.Endpoint{Group: "main", URL: &url.URL{Host: "192.0.2.1:6443"}}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	server := New(Options{
-		Upstream: upstream, Authenticator: everybody{frontProxyIdentity(t, "alice")}, Authorizer: nobody{}, Assert: auth.FrontProxy, FrontProxy: true,
-		Log: log, Registry: prometheus.NewRegistry(), Clock: clock.RealClock{}, Ready: func() error { return nil },
-		Limits: newLimiter(t, limitOf("all", "1G", 1<<30, v1alpha1.Match{}), limitOf("reads", "1G", 1<<30, v1alpha1.Match{Requests: []v1alpha1.RequestMatch{{Verbs: []string{"get"}}}}), limitOf("operators", "1G", 1<<30, v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"operator*"}}})),
-		Policy: fixedPolicy{class: request.Unknown}, Flows: flows.NewRecorder(clock.RealClock{}), API: http.NotFoundHandler(), FrontProxies: noProxies{}, Discovery: noDiscovery{},
-		RequestTimeout: time.Minute, StallTimeout: time.Minute, AccessLogEvery: 1,
-	})
-	handler := server.chain()
+	options := optionsBefore(t, upstream)
+	options.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
+	options.AccessLogEvery = 1
+	options.Limits = newLimiter(t, limitOf("all", "1G", 1<<30, v1alpha1.Match{}),
+		limitOf("reads", "1G", 1<<30, v1alpha1.Match{Requests: []v1alpha1.RequestMatch{{Verbs: []string{"get"}}}}),
+		limitOf("operators", "1G", 1<<30, v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"operator*"}}}))
+	handler := New(options).chain()
 	w := &client{header: http.Header{}}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/namespaces/default/configmaps/bench", http.NoBody)
 	r.ProtoMajor, r.Proto = 2, "HTTP/2.0"

@@ -52,6 +52,17 @@ func (noDiscovery) Serve(*http.Request, func(*http.Request) (*http.Response, err
 	panic("not wanted")
 }
 
+// optionsBefore are those of a Server that lets everything pass.
+func optionsBefore(t testing.TB, upstream upstream) Options {
+	t.Helper()
+	return Options{
+		Upstream: upstream, Authenticator: everybody{frontProxyIdentity(t, "alice")}, Authorizer: nobody{}, Assert: auth.FrontProxy, FrontProxy: true,
+		Log: zap.NewNop(), Registry: prometheus.NewRegistry(), Clock: clock.RealClock{}, Ready: func() error { return nil },
+		Limits: newLimiter(t), Policy: fixedPolicy{class: request.Unknown}, Flows: flows.NewRecorder(clock.RealClock{}), API: http.NotFoundHandler(), FrontProxies: noProxies{}, Discovery: noDiscovery{},
+		RequestTimeout: time.Minute, StallTimeout: time.Minute,
+	}
+}
+
 // serverBefore makes a Server before an apiserver that answers with handler.
 func serverBefore(t *testing.T, handler http.HandlerFunc, change func(*Options)) (server *Server, apiserver *httptest.Server) {
 	t.Helper()
@@ -65,12 +76,7 @@ func serverBefore(t *testing.T, handler http.HandlerFunc, change func(*Options))
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Close)
-	options := Options{
-		Upstream: upstream, Authenticator: everybody{frontProxyIdentity(t, "alice")}, Authorizer: nobody{}, Assert: auth.FrontProxy, FrontProxy: true,
-		Log: zap.NewNop(), Registry: prometheus.NewRegistry(), Clock: clock.RealClock{}, Ready: func() error { return nil },
-		Limits: newLimiter(t), Policy: fixedPolicy{class: request.Unknown}, Flows: flows.NewRecorder(clock.RealClock{}), API: http.NotFoundHandler(), FrontProxies: noProxies{}, Discovery: noDiscovery{},
-		RequestTimeout: time.Minute, StallTimeout: time.Minute,
-	}
+	options := optionsBefore(t, upstream)
 	if change != nil {
 		change(&options)
 	}
