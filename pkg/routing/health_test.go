@@ -146,9 +146,20 @@ func TestSilence(t *testing.T) {
 		t.Errorf("not given up a tick after %s", maxSilence)
 	}
 	// A minute in which this process did not run says nothing about the server.
-	s.lasted = 0
-	if ticks(5, 2, true) || tick(time.Minute, 2, true) {
+	s.forget()
+	if ticks(5, 2, true) || tick(time.Minute, 2, true) || s.quiet() {
 		t.Error("a pause of the gateway counted as silence of the server")
+	}
+	if ticks(7, 2, true) {
+		t.Error("given up before the gateway has listened for long enough after a pause")
+	}
+	if !ticks(2, 2, true) {
+		t.Error("not given up though the gateway has listened for long enough")
+	}
+	// A machine that stands still for a moment holds up nobody for longer than that.
+	s.forget()
+	if ticks(5, 2, true) || tick(700*time.Millisecond, 2, true) || ticks(10, 2, true) || !ticks(1, 2, true) {
+		t.Errorf("with a pause of the gateway within, not given up after %s", maxSilence)
 	}
 }
 

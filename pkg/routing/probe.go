@@ -171,9 +171,9 @@ func (u *Upstream) listenUntil(ctx context.Context, e *Endpoint) {
 		e.conns.flush()
 		now := u.config.Clock.Now()
 		frozen := s.look(now, e.conns.heard.Load(), e.waiting())
-		e.health.quiet.Store(s.lasted >= maxQuiet)
+		e.health.quiet.Store(s.quiet())
 		if frozen {
-			s.lasted = 0
+			s.forget()
 			u.metrics.silences.WithLabelValues(e.Group, e.URL.Host).Inc()
 			e.health.silent(now)
 			e.conns.reset()

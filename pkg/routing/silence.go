@@ -13,6 +13,10 @@ const (
 	// healthy: more than twice the time between two pings. Else a read that was lost
 	// on one frozen server would be sent to the next, and wait there again.
 	maxQuiet = 1200 * time.Millisecond
+	// minListened is for how much of maxSilence this process must have been able to
+	// listen: if it was stopped or starved itself, what the server has sent may lie in its
+	// sockets. It is the time between three pings.
+	minListened = 1500 * time.Millisecond
 	// silenceTick is how often is looked.
 	silenceTick = 100 * time.Millisecond
 )
@@ -21,20 +25,28 @@ const (
 type silence struct {
 	heard  int64 // Unix ns of the last byte that was taken into account
 	looked time.Time
-	lasted time.Duration
+	// lasted is since then, and listened how much of it this process has been running,
+	// as far as one can tell from when it has looked.
+	lasted, listened time.Duration
 }
 
 // look tells whether the server has been silent for too long. Heard is when the
-// last byte came, waiting whether anything is waited for. Only the time that this
-// process could have listened counts: if it was stopped or starved itself, the
-// bytes may lie in its sockets.
+// last byte came, waiting whether anything is waited for.
 func (s *silence) look(now time.Time, heard int64, waiting bool) bool {
-	passed := min(now.Sub(s.looked), 2*silenceTick)
+	passed := max(0, now.Sub(s.looked))
 	s.looked = now
 	if heard != s.heard || !waiting {
-		s.heard, s.lasted = heard, 0
+		s.heard = heard
+		s.forget()
 		return false
 	}
-	s.lasted += max(0, passed)
-	return s.lasted >= maxSilence
+	s.lasted += passed
+	s.listened += min(passed, 2*silenceTick)
+	return s.lasted >= maxSilence && s.listened >= minListened
 }
+
+// quiet tells whether it may have something to do with the server.
+func (s *silence) quiet() bool { return s.listened >= maxQuiet }
+
+// forget begins anew.
+func (s *silence) forget() { s.lasted, s.listened = 0, 0 }

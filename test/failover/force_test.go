@@ -31,7 +31,7 @@ func TestForceGroupMovesTheControlPlane(t *testing.T) {
 		{Name: vitalGets, Server: e.g.URL(), UserAgent: "critical-%d/1.0", Clients: clients, Method: http.MethodGet, Path: "/api/v1/namespaces/small/configmaps/object-0", Rate: vitalGetsRate},
 		{Name: "P1 get", Server: e.g.URL(), UserAgent: "agents-%d/1.0", Clients: clients, Method: http.MethodGet, Path: "/api/v1/namespaces/small/configmaps/object-0", Rate: 20},
 	}})
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	r.await(t, vitalGets, vitalGetsRate)
 	begun := time.Now()
 	e.forceGroup(t, name, "bypass")
@@ -39,7 +39,7 @@ func TestForceGroupMovesTheControlPlane(t *testing.T) {
 	ended := time.Now()
 	must(t, e.operator.remove(within(t, 10*time.Second), "switches", name))
 	r.await(t, vitalGets, 2*vitalGetsRate)
-	others := foreign()
+	during := disturbed()
 	results, _ := e.stop(t, r)
 	judge(t, results)
 
@@ -70,8 +70,8 @@ func TestForceGroupMovesTheControlPlane(t *testing.T) {
 	if forced < vitalGetsRate {
 		t.Errorf("only %d requests were forced", forced)
 	}
-	inTime(t, "the way to bypass", there, inForce, others)
-	inTime(t, "the way back", back, inForce, others)
+	inTime(t, "the way to bypass", there, inForce, during)
+	inTime(t, "the way back", back, inForce, during)
 }
 
 // TestLimitsOfAGroupAreForLowPriorities throttles bypass while P0 is there, too.

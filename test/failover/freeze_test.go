@@ -24,24 +24,24 @@ func TestOneOfTwoMainServersFreezes(t *testing.T) {
 	}
 	r := e.send(t, e.mixed(t, scale))
 	r.await(t, vitalGets, vitalGetsRate)
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	f := e.freeze(t, "main-0")
 	pause(t, patience+machine)
-	others := foreign()
+	during := disturbed()
 	e.resume(t, "main-0")
 	back := e.awaitHealth(t, "main-0", true)
 	later := e.readAfter(t, back, slowStart)
 	results, watched := e.stop(t, r)
 
 	v := judge(t, results, f)
-	checkPatience(t, results, f, others)
+	checkPatience(t, results, f, during)
 	e.checkFailures(t, "main-0")
 	e.checkNothingUnderWay(t)
 	ends, refusals := checkBrokenWatches(t, watched)
 	if v.unserved+refusals > 0 {
 		t.Errorf("%d reads and %d watches were told to come back, though another main server was there", v.unserved, refusals)
 	}
-	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; others use %.1f processors", requestRate(scale), v, ends, refusals, others)
+	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; %s", requestRate(scale), v, ends, refusals, during)
 	if got := part("main-0", back, later); got < 0.1 {
 		t.Errorf("main-0 goes on, but gets only %.0f%% of the requests", 100*got)
 	} else {
@@ -58,10 +58,10 @@ func TestAllMainServersFreeze(t *testing.T) {
 	scale := e.sustainable(t)
 	r := e.send(t, e.mixed(t, scale))
 	r.await(t, vitalGets, vitalGetsRate)
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	f := e.freeze(t, "main-0", "main-1")
 	pause(t, 4*time.Second)
-	others := foreign()
+	during := disturbed()
 	e.resume(t, "main-0", "main-1")
 	e.awaitHealth(t, "main-0", true)
 	back := e.awaitHealth(t, "main-1", true)
@@ -70,12 +70,12 @@ func TestAllMainServersFreeze(t *testing.T) {
 	results, watched := e.stop(t, r)
 
 	v := judge(t, results, f)
-	checkPatience(t, results, f, others)
+	checkPatience(t, results, f, during)
 	e.checkFailures(t, "main-0", "main-1")
 	e.checkNothingUnderWay(t)
 	ends, refusals := checkBrokenWatches(t, watched)
-	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; longest gap of the %s stream %s; others use %.1f processors",
-		requestRate(scale), v, ends, refusals, vitalGets, ms(gap(results, vitalGets, f.begun, f.over)), others)
+	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; longest gap of the %s stream %s; %s",
+		requestRate(scale), v, ends, refusals, vitalGets, ms(gap(results, vitalGets, f.begun, f.over)), during)
 	for _, server := range []string{"main-0", "main-1"} {
 		if got := later.answered[server] - back.answered[server]; got < 10 {
 			t.Errorf("%s goes on, but has answered only %v requests since", server, got)
@@ -95,15 +95,15 @@ func TestRequestAloneDoesNotWaitLonger(t *testing.T) {
 		return time.Since(begun), a
 	}
 	get()
-	foreign := e.foreigners(t)
+	disturbed := e.disturbed(t)
 	e.freeze(t, "main-0", "main-1")
 	took, a := get()
-	others := foreign()
+	during := disturbed()
 	e.resume(t, "main-0", "main-1")
-	t.Logf("answered %d after %s: %s; others use %.1f processors", a.code, ms(took), a.status.Message, others)
+	t.Logf("answered %d after %s: %s; %s", a.code, ms(took), a.status.Message, during)
 	if a.code != 200 {
 		t.Errorf("answered %d: %s", a.code, a.status.Message)
 	}
-	inTime(t, "the request", took, patience, others)
+	inTime(t, "the request", took, patience, during)
 	e.awaitCalm(t)
 }

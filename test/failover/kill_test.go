@@ -28,14 +28,14 @@ func (e *env) killOne(t *testing.T, scale float64, then func(*testing.T)) {
 	r.await(t, vitalGets, vitalGetsRate)
 	finish := e.openLists(t)
 	f := e.kill(t, "main-0")
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	if whole, broken := finish(); whole == 0 || broken == 0 {
 		t.Errorf("of %d lists under way %d were broken off and %d whole, want some of each", readers, broken, whole)
 	} else {
 		t.Logf("of %d lists under way %d were broken off with an error, %d came whole", readers, broken, whole)
 	}
 	r.await(t, vitalGets, 3*vitalGetsRate)
-	others := foreign()
+	during := disturbed()
 
 	e.revive(t, "main-0")
 	back := time.Now()
@@ -49,8 +49,8 @@ func (e *env) killOne(t *testing.T, scale float64, then func(*testing.T)) {
 	if v.unserved+refusals > 0 {
 		t.Errorf("%d reads and %d watches were told to come back, though another main server was there", v.unserved, refusals)
 	}
-	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; longest gap of the %s stream %s; others use %.1f processors",
-		requestRate(scale), v, ends, refusals, vitalGets, ms(gap(results, vitalGets, f.begun.Add(-time.Second/2), back)), others)
+	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; longest gap of the %s stream %s; %s",
+		requestRate(scale), v, ends, refusals, vitalGets, ms(gap(results, vitalGets, f.begun.Add(-time.Second/2), back)), during)
 }
 
 // checkSlowStart fails unless main-0, which has just been started, gets few requests
@@ -78,15 +78,15 @@ func TestAllMainServersAreKilled(t *testing.T) {
 	r := e.send(t, e.mixed(t, scale))
 	r.await(t, vitalGets, vitalGetsRate)
 	f := e.kill(t, "main-0", "main-1")
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	// Longer than longAbsence of pkg/routing: few would have left.
 	pause(t, 4*time.Second)
-	others := foreign()
+	during := disturbed()
 	mark := e.markAudit(t)
 	e.revive(t, "main-0", "main-1")
-	foreign = e.foreigners(t, r)
+	disturbed = e.disturbed(t, r)
 	e.awaitReturn(t)
-	othersThen := foreign()
+	duringReturn := disturbed()
 	results, watched := e.stop(t, r)
 
 	v := judge(t, results, f)
@@ -95,9 +95,9 @@ func TestAllMainServersAreKilled(t *testing.T) {
 	ends, refusals := checkBrokenWatches(t, watched)
 	longest := gap(results, vitalGets, f.begun.Add(-time.Second/2), f.begun.Add(4*time.Second))
 	write := firstSuccess(results, "P0 create", f.begun)
-	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; others use %.1f processors", requestRate(scale), v, ends, refusals, others)
+	t.Logf("%.0f requests a second: %s; %d watches ended cleanly and went on, after %d refusals; %s", requestRate(scale), v, ends, refusals, during)
 	t.Logf("longest gap of the %s stream: %s; first write %s after the kill", vitalGets, ms(longest), ms(write))
-	inTime(t, "the longest gap of the stream of P0", longest, servedAgain, others)
-	inTime(t, "the first write of P0", write, servedAgain, others)
-	e.checkReturn(t, mark, othersThen)
+	inTime(t, "the longest gap of the stream of P0", longest, servedAgain, during)
+	inTime(t, "the first write of P0", write, servedAgain, during)
+	e.checkReturn(t, mark, duringReturn)
 }

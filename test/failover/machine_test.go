@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -9,14 +10,33 @@ import (
 	"time"
 )
 
-// crowded is from how many processors on, used by others, nothing is said about how
-// soon something should have happened. What must happen, or must not, is judged at
-// any time.
-const crowded = 0.4
+const (
+	// crowded is from how many processors on, used by others, nothing is said about how
+	// soon something should have happened. What must happen, or must not, is judged at
+	// any time.
+	crowded = 0.4
+	// still is the same for how long the whole machine has stood still: a virtual one may,
+	// and its clock goes on. Nothing of the tests keeps a goroutine waiting for that long.
+	still = 250 * time.Millisecond
+)
 
-// foreigners measures how many processors are used from now on by who is not of
-// the test. No process of the cluster may end meanwhile.
-func (e *env) foreigners(t *testing.T, sending ...*run) func() float64 {
+// disturbance is what has kept the test's processes from running.
+type disturbance struct {
+	// others is how many processors were used by who is not of the test.
+	others float64
+	// stood is for how long nothing ran, at the longest.
+	stood time.Duration
+}
+
+func (d disturbance) tooMuch() bool { return d.others > crowded || d.stood > still }
+
+func (d disturbance) String() string {
+	return fmt.Sprintf("others use %.1f processors, at the longest the machine stood still for %s", d.others, ms(d.stood))
+}
+
+// disturbed measures from now on until it is asked. No process of the cluster may end
+// meanwhile.
+func (e *env) disturbed(t *testing.T, sending ...*run) func() disturbance {
 	t.Helper()
 	others := func() float64 {
 		sum := machineTime(t) - processorTime(t, os.Getpid())
@@ -30,20 +50,54 @@ func (e *env) foreigners(t *testing.T, sending ...*run) func() float64 {
 		}
 		return sum
 	}
+	stood := standstill(t.Context())
 	begun, before := time.Now(), others()
-	return func() float64 { return (others() - before) / time.Since(begun).Seconds() }
+	return func() disturbance {
+		return disturbance{(others() - before) / time.Since(begun).Seconds(), stood()}
+	}
 }
 
-// inTime fails if something took longer than it may, unless others have used the
-// machine.
-func inTime(t *testing.T, what string, took, most time.Duration, others float64) {
+// standstill measures for how long at the longest a goroutine that has next to nothing
+// to do does not come to run, until it is asked.
+func standstill(ctx context.Context) func() time.Duration {
+	ctx, end := context.WithCancel(ctx)
+	longest := make(chan time.Duration, 1)
+	go func() {
+		const every = 10 * time.Millisecond
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		most, last := time.Duration(0), time.Now()
+		look := func() {
+			most = max(most, time.Since(last)-every)
+			last = time.Now()
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				look()
+				longest <- most
+				return
+			case <-ticker.C:
+				look()
+			}
+		}
+	}()
+	return func() time.Duration {
+		end()
+		return <-longest
+	}
+}
+
+// inTime fails if something took longer than it may, unless the machine was not the
+// test's meanwhile.
+func inTime(t *testing.T, what string, took, most time.Duration, during disturbance) {
 	t.Helper()
 	switch {
 	case took <= most:
-	case others > crowded:
-		t.Logf("NOT JUDGED: %s took %s, more than %s, but others use %.1f processors of this machine", what, ms(took), most, others)
+	case during.tooMuch():
+		t.Logf("NOT JUDGED: %s took %s, more than %s, but %s", what, ms(took), most, during)
 	default:
-		t.Errorf("%s took %s; want at most %s (others use %.1f processors)", what, ms(took), most, others)
+		t.Errorf("%s took %s; want at most %s (%s)", what, ms(took), most, during)
 	}
 }
 

@@ -27,7 +27,7 @@ func (e *env) awaitReturn(t *testing.T) {
 
 // checkReturn fails unless the clients of P0 have come back to main one after
 // another over the failback, and stayed. The audit logs tell.
-func (e *env) checkReturn(t *testing.T, mark auditMark, others float64) {
+func (e *env) checkReturn(t *testing.T, mark auditMark, during disturbance) {
 	t.Helper()
 	// Requests of each client, in their order.
 	requests := map[string][]audited{}
@@ -70,6 +70,6 @@ func (e *env) checkReturn(t *testing.T, mark auditMark, others float64) {
 	if after(1) < failback/2 || after(.75)-after(.25) < failback/5 {
 		t.Error("they did not come back one after another")
 	}
-	inTime(t, "the last request to bypass of a client that had come back", stray, news, others)
-	inTime(t, "the return of all", after(1), failback+2*time.Second, others)
+	inTime(t, "the last request to bypass of a client that had come back", stray, news, during)
+	inTime(t, "the return of all", after(1), failback+2*time.Second, during)
 }

@@ -40,11 +40,11 @@ func (e *env) sustains(t *testing.T, scale float64) bool {
 	t.Helper()
 	r := e.send(t, e.mixed(t, scale))
 	r.await(t, vitalGets, vitalGetsRate)
-	foreign := e.foreigners(t, r)
+	disturbed := e.disturbed(t, r)
 	begun := time.Now()
 	pause(t, 2*time.Second)
 	due := time.Since(begun).Seconds() * requestRate(scale)
-	others := foreign()
+	during := disturbed()
 	results, _ := e.stop(t, r)
 	// The next one wants a namespace without an end.
 	e.newNamespace(t)
@@ -57,6 +57,6 @@ func (e *env) sustains(t *testing.T, scale float64) bool {
 			}
 		}
 	}
-	t.Logf("at %.0f requests a second: %d of %.0f done, %d of them slow; others use %.1f processors", requestRate(scale), done, due, slow, others)
+	t.Logf("at %.0f requests a second: %d of %.0f done, %d of them slow; %s", requestRate(scale), done, due, slow, during)
 	return float64(done) > 0.95*due && float64(slow) < 0.05*due
 }

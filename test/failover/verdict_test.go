@@ -110,12 +110,12 @@ func firstSuccess(results []traffic.Result, stream string, after time.Time) time
 
 // checkPatience fails if a request that was under way at a freezing, or begun after
 // it, took longer than any may wait for a frozen server.
-func checkPatience(t *testing.T, results []traffic.Result, f fault, others float64) {
+func checkPatience(t *testing.T, results []traffic.Result, f fault, during disturbance) {
 	t.Helper()
 	results = slices.DeleteFunc(slices.Clone(results), func(r traffic.Result) bool { return r.Ended().Before(f.begun) })
 	slices.SortFunc(results, func(a, b traffic.Result) int { return cmp.Compare(b.Took, a.Took) })
 	for _, r := range results[:min(len(results), 5)] {
 		t.Logf("%q took %s: code %d, %s", r.Stream, ms(r.Took), r.Code, when(r, []fault{f}))
 	}
-	inTime(t, "the longest request", results[0].Took, patience, others)
+	inTime(t, "the longest request", results[0].Took, patience, during)
 }

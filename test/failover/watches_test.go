@@ -58,7 +58,7 @@ func TestWatchesOfADeadServerEndCleanly(t *testing.T) {
 	}
 	opened.Wait()
 	stop := e.churn(t, 400*time.Millisecond)
-	foreign := e.foreigners(t)
+	disturbed := e.disturbed(t)
 	pause(t, time.Second)
 	if len(ends) > 0 {
 		t.Fatalf("a watch ended before the kill: %+v", <-ends)
@@ -97,7 +97,7 @@ func TestWatchesOfADeadServerEndCleanly(t *testing.T) {
 		break
 	}
 	stop()
-	others := foreign()
+	during := disturbed()
 	for _, kind := range kinds {
 		t.Logf("%d of %d watches of %s ended, all cleanly, from %s to %s after the kill", counts[kind.agent], kind.count, kind.agent, ms(first[kind]), ms(last[kind]))
 		if counts[kind.agent] < kind.count/4 {
@@ -110,8 +110,8 @@ func TestWatchesOfADeadServerEndCleanly(t *testing.T) {
 	if least := time.Duration(dying) * time.Millisecond; spread < least {
 		t.Errorf("%d watches ended within %s, want them spread over at least %s", counts[kinds[0].agent], ms(spread), least)
 	}
-	inTime(t, "telling the clients of P0", last[kinds[3]], 500*time.Millisecond, others)
-	inTime(t, "telling everybody", last[kinds[0]], 2*time.Second, others)
+	inTime(t, "telling the clients of P0", last[kinds[3]], 500*time.Millisecond, during)
+	inTime(t, "telling everybody", last[kinds[0]], 2*time.Second, during)
 }
 
 // watch opens a watch and reads it to its end.
