@@ -18,14 +18,16 @@
 // while something was waited for, the pings of its probe connection included
 // (silence.go). Then all its connections are closed, so that who waits on them
 // moves on or learns that there is no answer, within 3 s. Before that, after 1.2 s,
-// it gets new requests only if there is no other server for them.
+// it gets new requests only if there is no other server for them, and after 1.4 s reads
+// that wait for it are taken from it, if another server would take them (move.go).
 //
 // # What is sent twice
 //
 // Whatever has not been sent: its connection could not be made, or the server
-// refused its stream (which net/http does by itself). Reads once, within a budget
-// (budget.go), also if nothing but the headers of an answer has come. Never a
-// write that may have arrived, nor what goes through a tunnel or to a pod.
+// refused its stream (which net/http does by itself). Within a budget (budget.go)
+// reads: once if they were lost, also if nothing but the headers of an answer has
+// come, and whenever they are taken from a silent server. Never a write that may have
+// arrived, nor what goes through a tunnel or to a pod.
 //
 // # Coming back
 //

@@ -19,6 +19,7 @@ type Endpoint struct {
 	URL   *url.URL
 
 	conns      conns
+	reads      reads
 	transports atomic.Pointer[transports]
 	health     health
 	latency    mean

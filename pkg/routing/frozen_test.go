@@ -205,6 +205,8 @@ func TestServerWithoutSignOfLife(t *testing.T) {
 		took time.Duration
 		body string
 		err  error
+		// when is what main is taken for at the end.
+		when condition
 	}
 	do := func(ctx context.Context, method, query string, lane Lane) result {
 		start := time.Now()
@@ -214,11 +216,11 @@ func TestServerWithoutSignOfLife(t *testing.T) {
 		}
 		response, _, err := u.RoundTrip(r, Call{Lane: lane})
 		if err != nil {
-			return result{time.Since(start), "", err}
+			return result{time.Since(start), "", err, main.health.condition()}
 		}
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
-		return result{time.Since(start), string(body), err}
+		return result{time.Since(start), string(body), err, main.health.condition()}
 	}
 
 	// Alive and slow: longer than maxSilence.
@@ -244,6 +246,10 @@ func TestServerWithoutSignOfLife(t *testing.T) {
 		if got.took > longestWait+stalled() || got.body != want || (got.err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v after %s", name, got.body, got.err, got.took)
 		}
+		// A read does not wait until the server is given up.
+		if (got.when == down) != (name == "write") {
+			t.Errorf("%s: let go after %s, when main was taken for %d", name, got.took, got.when)
+		}
 		if errors.Is(got.err, ErrUnreachable) {
 			t.Errorf("%s: it may have arrived, and is called not sent", name)
 		}
@@ -266,6 +272,8 @@ func TestReadIsNotLostToOneFrozenServerAfterAnother(t *testing.T) {
 		for _, e := range u.Endpoints() {
 			eventually(t, "all are ready", func() bool { return e.health.condition() == ready && !e.health.quiet.Load() })
 		}
+		main := u.table.Load().groups[0]
+		eventually(t, "main is there", func() bool { return main.absence.returned(time.Now(), time.Minute) == 1 })
 		for _, cable := range cables {
 			cable.set(true)
 		}

@@ -44,7 +44,7 @@ type health struct {
 	ejectedUntil atomic.Int64
 	warmSince    atomic.Int64
 	// quiet tells that the server has not been heard for maxQuiet. It is no condition:
-	// the next byte ends it.
+	// the next byte ends it. Live servers that nobody asks anything answer pings.
 	quiet atomic.Bool
 
 	// losses is how many requests in a row had no answer.

@@ -15,7 +15,7 @@ func newMetrics() *metrics {
 	server := []string{"group", "server"}
 	return &metrics{
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "asi_gateway_upstream_retries_total", Help: "Reads that were lost and sent to another server.",
+			Name: "asi_gateway_upstream_retries_total", Help: "Reads that were lost, or waited for a server without a sign of life, and were sent to another one.",
 		}),
 		hedges: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "asi_gateway_upstream_hedges_total", Help: "Reads that took long and were sent to a second server as well.",

@@ -171,7 +171,10 @@ func (u *Upstream) listenUntil(ctx context.Context, e *Endpoint) {
 		e.conns.flush()
 		now := u.config.Clock.Now()
 		frozen := s.look(now, e.conns.heard.Load(), e.waiting())
-		e.health.quiet.Store(s.quiet())
+		e.health.quiet.Store(s.still >= maxQuiet)
+		if s.still >= maxWait {
+			u.moveReads(e, now)
+		}
 		if frozen {
 			s.forget()
 			u.metrics.silences.WithLabelValues(e.Group, e.URL.Host).Inc()

@@ -21,9 +21,6 @@ func (t *trip) send(r *http.Request, g *group, e *Endpoint) (*http.Response, err
 	e.sent.Add(1)
 	start := u.config.Clock.Now()
 	response, err := t.exchange(r, g, e)
-	if err == nil && t.call.bodyFollows() {
-		err = t.call.awaitBody(response)
-	}
 	now := u.config.Clock.Now()
 	if err != nil {
 		under.Add(-1)
@@ -88,20 +85,38 @@ func (c Call) awaitBody(response *http.Response) error {
 	return err
 }
 
-// exchange sends the request to one server and, where the group hedges and it
-// takes long, to another.
+// exchange sends the request to one server. A read can be taken from there, or goes to
+// another one as well if the group hedges and it takes long.
 func (t *trip) exchange(r *http.Request, g *group, e *Endpoint) (*http.Response, error) {
-	if s := g.spec.Load(); s.hedge && t.call.Lane == Short && t.call.repeatable(r) && len(s.members) > 1 {
-		return t.hedged(r, g, e)
+	s := g.spec.Load()
+	switch {
+	case !t.call.repeatable(r):
+		return t.ask(r, e)
+	case s.hedge && t.call.Lane == Short && len(s.members) > 1:
+		return t.begun(t.hedged(r, g, e))
+	default:
+		return t.movable(r, e)
 	}
-	r.URL.Scheme, r.URL.Host = e.URL.Scheme, e.URL.Host
-	return e.transport(t.call.As, t.call.Lane).RoundTrip(r)
 }
 
-// failed notes a request without answer. One that was given up by its client
+// ask sends the request to one server, and waits for the beginning of its answer.
+func (t *trip) ask(r *http.Request, e *Endpoint) (*http.Response, error) {
+	r.URL.Scheme, r.URL.Host = e.URL.Scheme, e.URL.Host
+	return t.begun(e.transport(t.call.As, t.call.Lane).RoundTrip(r))
+}
+
+// begun waits for the body of an answer where it follows the headers.
+func (t *trip) begun(response *http.Response, err error) (*http.Response, error) {
+	if err == nil && t.call.bodyFollows() {
+		err = t.call.awaitBody(response)
+	}
+	return response, err
+}
+
+// failed notes a request without answer. One that was given up by its client, or moved,
 // says nothing.
 func (t *trip) failed(r *http.Request, g *group, e *Endpoint, err error, now time.Time) {
-	if r.Context().Err() != nil {
+	if r.Context().Err() != nil || errors.Is(err, errMoved) {
 		return
 	}
 	e.failed.Add(1)

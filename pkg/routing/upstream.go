@@ -282,6 +282,8 @@ func (u *Upstream) RoundTrip(r *http.Request, call Call) (*http.Response, *Endpo
 		case r.Context().Err() != nil:
 			return nil, e, err
 		case errors.As(err, &notSent{}):
+		case errors.Is(err, errMoved):
+			u.metrics.retries.Inc()
 		case !repeated && call.repeatable(r) && u.budget.spend():
 			repeated = true
 			u.metrics.retries.Inc()

@@ -28,6 +28,8 @@ const (
 	// still be missing because of that: a busy machine is late to say so.
 	patience = 3 * time.Second
 	machine  = 300 * time.Millisecond
+	// readPatience is the same for reads, which are taken from there.
+	readPatience = 2500 * time.Millisecond
 )
 
 // kill ends servers at once, all in the same moment.
