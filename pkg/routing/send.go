@@ -86,11 +86,12 @@ func (c Call) awaitBody(response *http.Response) error {
 }
 
 // exchange sends the request to one server. A read can be taken from there, or goes to
-// another one as well if the group hedges and it takes long.
+// another one as well if the group hedges and it takes long. A watch stays: what it
+// would take to move it would lie there as long as it is open.
 func (t *trip) exchange(r *http.Request, g *group, e *Endpoint) (*http.Response, error) {
 	s := g.spec.Load()
 	switch {
-	case !t.call.repeatable(r):
+	case !t.call.repeatable(r) || t.call.Lane == Watch:
 		return t.ask(r, e)
 	case s.hedge && t.call.Lane == Short && len(s.members) > 1:
 		return t.begun(t.hedged(r, g, e))
