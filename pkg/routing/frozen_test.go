@@ -291,6 +291,21 @@ func TestReadIsNotLostToOneFrozenServerAfterAnother(t *testing.T) {
 	}
 }
 
+// TestServerThatNobodyAsksIsNotQuiet, since it answers pings.
+func TestServerThatNobodyAsksIsNotQuiet(t *testing.T) {
+	t.Parallel()
+	a := server(t, "a")
+	e := watched(t, mainAndBypass([]string{a.URL}, nil), a).Endpoints()[0]
+	eventually(t, "it is ready", func() bool { return e.health.condition() == ready && !e.health.quiet.Load() })
+	ticker := time.NewTicker(silenceTick / 2)
+	defer ticker.Stop()
+	for begun := time.Now(); time.Since(begun) < 2*maxQuiet; <-ticker.C {
+		if e.health.quiet.Load() {
+			t.Fatalf("quiet %s after it was ready", time.Since(begun))
+		}
+	}
+}
+
 // TestServerThatFreezesBetweenProbes is not waited for by anybody but the gateway
 // itself, which has asked it for its version.
 func TestServerThatFreezesBetweenProbes(t *testing.T) {
