@@ -26,9 +26,10 @@ FORCE:
 
 test: deps kube lint unit e2e ## everything that must pass before a change lands
 
-unit: deps ## packages by themselves, with the race detector; and without it what bounds time
+unit: deps ## packages by themselves, with the race detector; and without it what bounds time, or is left out with it
 	$(GO) test -race ./pkg/... ./cmd/... ./bench/... ./test/architecture/... ./test/fixture/...
 	$(GO) test -run 'Cost$$' ./pkg/limiter ./pkg/routing
+	$(GO) test ./pkg/socket
 	cd bench/plot && $(GO) vet ./... && $(GO) test ./...
 
 # The gateway is built by the tests: that it has changed is no reason for go test to

@@ -93,7 +93,7 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 		add("gateway, "+other.name, g.Process)
 	}
 	for _, r := range []struct{ name, flag string }{
-		{"httputil.ReverseProxy, HTTP/2", "-http2=true"},
+		{rival, "-http2=true"},
 		{"httputil.ReverseProxy, HTTP/1.1", "-http2=false"},
 	} {
 		p, err := startReverseProxy(ctx, c, server.URL(), r.flag)
@@ -101,6 +101,9 @@ func contestants(ctx context.Context, c *cluster.Cluster, gatewayBinary string, 
 			return nil, err
 		}
 		add(r.name, p)
+		if r.name == rival {
+			list = append(list, contestant{name: rival + ", impersonated", url: p.URL(), pid: p.Pid, header: header, beside: impersonated})
+		}
 	}
 	for _, balancer := range []struct {
 		name, command, debian string

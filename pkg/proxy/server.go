@@ -19,6 +19,7 @@ import (
 
 	"github.com/asi-gateway/asi-gateway/pkg/auth"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
+	"github.com/asi-gateway/asi-gateway/pkg/socket"
 )
 
 const (
@@ -133,6 +134,7 @@ func New(o Options) *Server {
 // ended one by one, the rest finishes. It returns when all is done, or at the
 // end of the grace period with an error that says what was cut off.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	listener = socket.Listener{Listener: listener}
 	if trusted := s.options.ProxyProtocolFrom; len(trusted) > 0 {
 		listener = &proxyListener{Listener: listener, trusted: trusted, patience: proxyHeaderTimeout, log: s.sampled}
 	}

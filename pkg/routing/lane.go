@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/socket"
 )
 
 // Lane is a kind of request that has connections of its own.
@@ -152,7 +153,7 @@ func dialTLS(to *conns, base *tls.Config, http2, hold bool) func(ctx context.Con
 		if err != nil {
 			return nil, notSent{err}
 		}
-		raw := to.add(dialled)
+		raw := to.add(socket.Direct(dialled))
 		config := config
 		if config.ServerName == "" && !config.InsecureSkipVerify {
 			host, _, err := net.SplitHostPort(address)

@@ -48,7 +48,7 @@ func packages(t *testing.T) []goPackage {
 
 // layer orders packages: each may import those below it only, none of its own.
 //
-//	cmd -> proxy, apiserver, policy -> engines -> request -> apis
+//	cmd -> proxy, apiserver, policy -> engines -> request, socket -> apis
 func layer(path string) int {
 	switch rest := strings.TrimPrefix(path, module+"/"); {
 	case strings.HasPrefix(rest, "cmd/"):
@@ -57,7 +57,7 @@ func layer(path string) int {
 		return 3
 	case strings.HasPrefix(rest, "pkg/apis/"):
 		return 0
-	case rest == "pkg/request":
+	case rest == "pkg/request", rest == "pkg/socket":
 		return 1
 	case strings.HasPrefix(rest, "pkg/"):
 		return 2 // the engines
