@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// maxWait is for how long reads wait for a server that is silent, if there is another
-// one for them: long enough after maxQuiet that one which froze at the same time is not
-// taken for that other one.
+// maxWait is for how long a server may be silent until reads that wait for it go to
+// another one, if there is any: long enough after maxQuiet that a server which froze at
+// the same time is known to be quiet, and none goes there.
 const maxWait = 1400 * time.Millisecond
 
 // errMoved is that of a read that has been taken from a server to be sent to another.

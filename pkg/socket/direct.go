@@ -12,8 +12,9 @@ import (
 	"unsafe"
 )
 
-// Direct returns a connection that reads and writes without the scheduler, if it is one
-// of TCP.
+// Direct returns a connection that reads and writes without the scheduler, if c is one
+// of TCP, and else c. Its errors are those of package net. To use c beside it is safe, but
+// not to read, or to write, by both at once: their bytes would be mixed.
 func Direct(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -38,8 +39,9 @@ type conn struct {
 // transfer is a read or a write under way; one at a time.
 type transfer struct {
 	mu sync.Mutex
-	// attempt makes the system call, and tells whether it need not be made again when
-	// the socket is ready. It is made once: a new one for each call would be garbage.
+	// attempt makes the system call, and tells whether that was all; if not, it is called
+	// again when the socket is ready. The function is kept, since a new one for each
+	// transfer would be garbage.
 	attempt func(fd uintptr) bool
 	buffer  []byte
 	// done is how many bytes of it have been transferred.
