@@ -53,7 +53,8 @@ func (b *cacheBench) scenarios() []scenario {
 		b.nodeWatches(),
 		b.storm(),
 		b.crowdOfLists(f),
-		// The last, for the state that it leaves the kube-apiserver in.
+		// The last, for the state that they leave the kube-apiserver in.
+		b.smallStorm(),
 		b.directStorm(),
 	}
 }

@@ -31,27 +31,45 @@ const (
 // storm has a client of every node start a WatchList of the node's pods, all within
 // seconds, as when a DaemonSet is replaced: each wants the newest state.
 func (b *cacheBench) storm() scenario {
-	return scenario{
-		name: fmt.Sprintf("restart storm, %d WatchLists by node name, %d/s", b.o.storm, stormRate), per: "client",
-		checks: []check{
-			{quantity: upstreamReads, of: gatewayName, most: 49},
-			{quantity: upstreamReviews, of: gatewayName, most: float64(b.o.storm)},
-		},
-		entries: []entry{b.stormAt(b.gateway)},
+	s := b.stormOf(b.o.storm, b.gateway)
+	s.checks = []check{
+		{quantity: upstreamReads, of: gatewayName, most: 49},
+		{quantity: upstreamReviews, of: gatewayName, most: float64(b.o.storm)},
 	}
+	return s
 }
 
-// directStorm is the same at the kube-apiserver, which it keeps busy for minutes:
+// smallStorm is the same of a tenth of the clients, which a kube-apiserver survives at
+// any size.
+func (b *cacheBench) smallStorm() scenario {
+	return b.stormOf((b.o.storm+9)/10, b.direct, b.gateway)
+}
+
+// directStorm is the whole storm at the kube-apiserver, which it keeps busy for minutes:
 // once has to be enough.
 func (b *cacheBench) directStorm() scenario {
-	s := b.storm()
-	return scenario{name: s.name + ", direct", per: s.per, once: true, entries: []entry{b.stormAt(b.direct)}}
+	s := b.stormOf(b.o.storm, b.direct)
+	s.name, s.once = s.name+", direct", true
+	return s
 }
 
-func (b *cacheBench) stormAt(s server) entry {
-	clients := newClients((b.o.storm+streamsPerConnection-1)/streamsPerConnection, b.tls)
-	// Who they are and what they may do is known from the turn before for a while.
-	forgotten := func(ctx context.Context) (func(), error) { return func() {}, wait(ctx, permissionsFor) }
+func (b *cacheBench) stormOf(n int, servers ...server) scenario {
+	s := scenario{name: fmt.Sprintf("restart storm, %d WatchLists by node name, %d/s", n, stormRate), per: "client"}
+	for _, server := range servers {
+		s.entries = append(s.entries, b.stormAt(server, n))
+	}
+	return s
+}
+
+func (b *cacheBench) stormAt(s server, n int) entry {
+	clients := newClients((n+streamsPerConnection-1)/streamsPerConnection, b.tls)
+	forgotten := func(ctx context.Context) (func(), error) {
+		if s.name != gatewayName {
+			return func() {}, nil
+		}
+		// Who they are and what they may do is known from the turn before for a while.
+		return func() {}, wait(ctx, permissionsFor)
+	}
 	return entry{name: s.name, server: s, before: forgotten, do: func(ctx context.Context) (batch, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -62,11 +80,11 @@ func (b *cacheBench) stormAt(s server) entry {
 		}
 		defer audit.Close()
 		start := time.Now()
-		total, refused, err := syncAll(ctx, clients, s.url, b.o.storm)
+		total, refused, err := syncAll(ctx, clients, s.url, n)
 		if err != nil {
 			return batch{}, err
 		}
-		done := batch{units: b.o.storm, wall: time.Since(start), bytes: total, refused: refused}
+		done := batch{units: n, wall: time.Since(start), bytes: total, refused: refused}
 		done.reads, done.reviews, err = countAudit(audit)
 		return done, err
 	}}
@@ -88,7 +106,7 @@ func syncAll(ctx context.Context, clients []*http.Client, server string, n int) 
 	var running, synced sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	var read, refused atomic.Int64
+	var read, refused, ready atomic.Int64
 	// One error is as good as a thousand.
 	failed := make(chan error, 1)
 	fail := func(err error) {
@@ -112,6 +130,8 @@ func syncAll(ctx context.Context, clients []*http.Client, server string, n int) 
 					err = context.Cause(ctx)
 				}
 				fail(err)
+			} else {
+				ready.Add(1)
 			}
 			synced.Done()
 			if err == nil {
@@ -124,6 +144,7 @@ func syncAll(ctx context.Context, clients []*http.Client, server string, n int) 
 	synced.Wait()
 	select {
 	case err = <-failed:
+		err = fmt.Errorf("%d of %d clients had all after %s: %w", ready.Load(), n, time.Since(start).Round(time.Second), err)
 	default:
 	}
 	return read.Load(), int(refused.Load()), err

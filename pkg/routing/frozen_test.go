@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 // cable leads to a server, until it is cut: then no byte passes any more, but
@@ -146,37 +146,6 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // know who is silent (see silence).
 const longestWait = 3 * time.Second
 
-// stalls measures for how long, from now on, goroutines of this process had to wait
-// until they ran, where that was long enough to notice.
-func stalls(t *testing.T) func() time.Duration {
-	t.Helper()
-	const tick, noticed = 10 * time.Millisecond, 50 * time.Millisecond
-	var stalled atomic.Int64
-	ticker := time.NewTicker(tick)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for last := time.Now(); ; {
-			select {
-			case <-ticker.C:
-			case <-stop:
-				return
-			}
-			now := time.Now()
-			if late := now.Sub(last) - tick; late > noticed {
-				stalled.Add(int64(late))
-			}
-			last = now
-		}
-	}()
-	t.Cleanup(func() {
-		ticker.Stop()
-		close(stop)
-		<-done
-	})
-	return func() time.Duration { return time.Duration(stalled.Load()) }
-}
-
 // TestServerWithoutSignOfLife cuts the way to a server while requests wait for
 // it: a slow one is waited for as long as the way is there.
 func TestServerWithoutSignOfLife(t *testing.T) {
@@ -238,12 +207,12 @@ func TestServerWithoutSignOfLife(t *testing.T) {
 		go func() { into <- do(t.Context(), method, "slow", Bulk) }()
 	}
 	eventually(t, "both are under way", func() bool { return main.inFlight.Load() == 2 })
-	stalled := stalls(t)
+	stalled := fixture.Standstills(t)
 	c.set(true)
 	for name, want := range map[string]string{"read": "b", "write": ""} {
 		got := <-results[name]
-		t.Logf("%s: let go after %s; this process stood still for %s", name, got.took, stalled())
-		if got.took > longestWait+stalled() || got.body != want || (got.err == nil) != (want != "") {
+		t.Logf("%s: let go after %s; this process stood still for %s", name, got.took, stalled.Sum())
+		if got.took > longestWait+stalled.Sum() || got.body != want || (got.err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v after %s", name, got.body, got.err, got.took)
 		}
 		// A read does not wait until the server is given up.
@@ -277,12 +246,12 @@ func TestReadIsNotLostToOneFrozenServerAfterAnother(t *testing.T) {
 		for _, cable := range cables {
 			cable.set(true)
 		}
-		stalled := stalls(t)
+		stalled := fixture.Standstills(t)
 		start := time.Now()
 		body, _, err := send(t, u, http.MethodGet, "", Call{})
 		took := time.Since(start)
-		t.Logf("answered after %s; this process stood still for %s", took, stalled())
-		if err != nil || body != "bypass" || took > longestWait+stalled() {
+		t.Logf("answered after %s; this process stood still for %s", took, stalled.Sum())
+		if err != nil || body != "bypass" || took > longestWait+stalled.Sum() {
 			t.Errorf("%q, %v after %s", body, err, took)
 		}
 		for _, cable := range cables {
@@ -322,11 +291,11 @@ func TestServerThatFreezesBetweenProbes(t *testing.T) {
 	a.StartTLS()
 	defer a.Close()
 	c = newCable(t, a)
-	stalled := stalls(t)
+	stalled := fixture.Standstills(t)
 	u := watched(t, mainAndBypass([]string{c.url()}, []string{a.URL}), a)
 	since := <-frozen
 	eventually(t, "main is down", func() bool { return u.Endpoints()[0].health.condition() == down })
-	if took := time.Since(since); took > longestWait+stalled() {
+	if took := time.Since(since); took > longestWait+stalled.Sum() {
 		t.Errorf("found silent after %s", took)
 	}
 }
@@ -339,14 +308,14 @@ func TestHandshakeWithAFrozenServer(t *testing.T) {
 	c := newCable(t, a)
 	c.set(true)
 	u := watched(t, mainAndBypass([]string{c.url()}, []string{b.URL}), a, b)
-	stalled := stalls(t)
+	stalled := fixture.Standstills(t)
 	start := time.Now()
 	if body, _, err := post(t, u); err != nil || body != "b!" {
 		t.Errorf("%q, %v", body, err)
 	}
 	took := time.Since(start)
-	t.Logf("answered after %s; this process stood still for %s", took, stalled())
-	if took > longestWait+stalled() {
+	t.Logf("answered after %s; this process stood still for %s", took, stalled.Sum())
+	if took > longestWait+stalled.Sum() {
 		t.Errorf("took %s", took)
 	}
 }

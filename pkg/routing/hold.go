@@ -59,6 +59,9 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // release writes what is held.
 func (c *conn) release() error {
+	if len(c.held.bytes) == 0 {
+		return nil
+	}
 	_, err := c.Conn.Write(c.held.bytes)
 	c.held.bytes = c.held.bytes[:0]
 	return err

@@ -54,10 +54,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return c.TCPConn.Read(b)
 	}
-	t := &c.in
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n, err := t.run(b, c.raw.Read)
+	n, err := c.in.run(b, c.raw.Read)
 	if err != nil {
 		return 0, c.failed("read", err)
 	}
@@ -72,10 +69,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return c.TCPConn.Write(b)
 	}
-	t := &c.out
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n, err := t.run(b, c.raw.Write)
+	n, err := c.out.run(b, c.raw.Write)
 	if err != nil {
 		return n, c.failed("write", err)
 	}
@@ -97,6 +91,8 @@ func (c *conn) failed(op string, err error) error {
 
 // run has wait attempt a transfer until it is done or fails.
 func (t *transfer) run(b []byte, wait func(func(fd uintptr) bool) error) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.buffer, t.done, t.errno = b, 0, 0
 	err := wait(t.attempt)
 	t.buffer = nil

@@ -1,13 +1,14 @@
 package failover
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/asi-gateway/asi-gateway/test/fixture"
 )
 
 const (
@@ -50,41 +51,10 @@ func (e *env) disturbed(t *testing.T, sending ...*run) func() disturbance {
 		}
 		return sum
 	}
-	stood := standstill(t.Context())
+	stood := fixture.Standstills(t)
 	begun, before := time.Now(), others()
 	return func() disturbance {
-		return disturbance{(others() - before) / time.Since(begun).Seconds(), stood()}
-	}
-}
-
-// standstill measures for how long at the longest a goroutine that has next to nothing
-// to do does not come to run, until it is asked.
-func standstill(ctx context.Context) func() time.Duration {
-	ctx, end := context.WithCancel(ctx)
-	longest := make(chan time.Duration, 1)
-	go func() {
-		const every = 10 * time.Millisecond
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		most, last := time.Duration(0), time.Now()
-		look := func() {
-			most = max(most, time.Since(last)-every)
-			last = time.Now()
-		}
-		for {
-			select {
-			case <-ctx.Done():
-				look()
-				longest <- most
-				return
-			case <-ticker.C:
-				look()
-			}
-		}
-	}()
-	return func() time.Duration {
-		end()
-		return <-longest
+		return disturbance{(others() - before) / time.Since(begun).Seconds(), stood.Longest()}
 	}
 }
 
