@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ import (
 
 const (
 	// maxDecisions bounds what is remembered: every node of a large cluster with a
-	// few reads each, and the controllers. About 300 bytes each.
+	// few reads each, and the controllers. About 200 bytes each, whatever was asked for.
 	maxDecisions = 131072
 	// grantedFor is how long a permission is remembered that a role gives, while changes
 	// of roles and bindings are followed, which take it back at once; and what every
@@ -38,6 +39,11 @@ const (
 	// settleFor is how long after a change an apiserver may still answer as before
 	// it: it follows roles and bindings by a watch of its own.
 	settleFor = time.Second
+	// patientFor is how long is waited for a review that decides whether what is remembered
+	// still holds while changes are not followed; if none comes, nobody is waited for in the
+	// next unansweredFor.
+	patientFor    = 250 * time.Millisecond
+	unansweredFor = time.Second
 )
 
 // byRole is how the reason of a decision begins that a role has made
@@ -47,13 +53,15 @@ const byRole = "RBAC: allowed by "
 // access tells who may read what, as the apiserver says.
 type access struct {
 	judge authorizer.Authorizer
-	clock clock.PassiveClock
+	clock clock.Clock
 
 	// outage is for how long a permission holds that nobody can be asked about.
 	outage time.Duration
 
-	decisions *lru.Cache[string, decision]
+	decisions *lru.Cache[question, decision]
 	asking    singleflight.Group
+	// unanswered is when a review was waited for in vain last, in Unix nanoseconds.
+	unanswered atomic.Int64
 	// changed is when roles or bindings changed last, in Unix nanoseconds, and
 	// generation counts their changes; what was decided before is not used.
 	changed    atomic.Int64
@@ -65,13 +73,13 @@ type access struct {
 type decision struct {
 	allowed    bool
 	generation uint64
-	// asked is when the apiserver said so, until is for how long that is believed.
+	// asked is when the apiserver was asked, until is for how long it is believed.
 	asked, until time.Time
 }
 
 // newAccess returns access that asks judge, which remembers nothing itself.
-func newAccess(judge authorizer.Authorizer, outage time.Duration, clock clock.PassiveClock, followed func() bool) (*access, error) {
-	decisions, err := lru.New[string, decision](maxDecisions)
+func newAccess(judge authorizer.Authorizer, outage time.Duration, clock clock.Clock, followed func() bool) (*access, error) {
+	decisions, err := lru.New[question, decision](maxDecisions)
 	if err != nil {
 		return nil, err
 	}
@@ -107,41 +115,56 @@ func isNode(u user.Info) bool { return slices.Contains(u.GetGroups(), user.Nodes
 // ask asks once for all who come with the same user and question meanwhile, and anew
 // for who comes after a change.
 func (x *access) ask(ctx context.Context, u user.Info, a *request.Attributes) (bool, error) {
-	key := question(u, a)
+	key := questionOf(u, a)
 	now := x.clock.Now()
 	// Counted before the question: a change that comes with the answer is newer.
 	generation := x.generation.Load()
 	known, ok := x.decisions.Get(key)
 	ok = ok && known.generation == generation
-	if ok && now.Before(known.until) {
+	holds := ok && now.Before(known.until)
+	if holds && (now.Sub(known.asked) < doubtFor || x.followed() || now.Sub(time.Unix(0, x.unanswered.Load())) < unansweredFor) {
 		return known.allowed, nil
 	}
 	// The answer is for everybody who waits, so it does not end with the first.
 	ctx = context.WithoutCancel(ctx)
-	answered := x.asking.DoChan(strconv.FormatUint(generation, 36)+"\x00"+key, func() (any, error) {
+	answered := x.asking.DoChan(strconv.FormatUint(generation, 36)+string(key[:]), func() (any, error) {
+		// Before it is asked: what changes from now on may not be in the answer.
+		d := decision{generation: generation, asked: x.clock.Now()}
 		verdict, reason, err := x.judge.Authorize(ctx, attributesOf(u, a))
 		if err != nil && verdict != authorizer.DecisionAllow {
+			x.unanswered.Store(x.clock.Now().UnixNano())
 			return false, err
 		}
-		d := decision{allowed: verdict == authorizer.DecisionAllow, generation: generation, asked: x.clock.Now()}
-		d.until = d.asked.Add(x.holds(u, a, d.allowed, strings.HasPrefix(reason, byRole)))
+		d.allowed = verdict == authorizer.DecisionAllow
+		d.until = d.asked.Add(x.holds(u, a, d, strings.HasPrefix(reason, byRole)))
 		x.decisions.Add(key, d)
 		return d.allowed, nil
 	})
-	result := <-answered
-	if result.Err != nil {
-		if ok && known.allowed && now.Sub(known.asked) < x.outage {
-			return true, nil
+	var impatient <-chan time.Time
+	if holds {
+		timer := x.clock.NewTimer(patientFor)
+		defer timer.Stop()
+		impatient = timer.C()
+	}
+	select {
+	case result := <-answered:
+		if result.Err == nil {
+			return result.Val.(bool), nil
+		}
+		if holds || (ok && known.allowed && now.Sub(known.asked) < x.outage) {
+			return known.allowed, nil
 		}
 		return false, result.Err
+	case <-impatient:
+		x.unanswered.Store(x.clock.Now().UnixNano())
+		return known.allowed, nil
 	}
-	return result.Val.(bool), nil
 }
 
-// holds is for how long a decision is remembered.
-func (x *access) holds(u user.Info, a *request.Attributes, allowed, granted bool) time.Duration {
+// holds is for how long a decision is remembered, from when it was asked for.
+func (x *access) holds(u user.Info, a *request.Attributes, d decision, granted bool) time.Duration {
 	switch {
-	case !allowed, !x.followed(), x.clock.Since(time.Unix(0, x.changed.Load())) < settleFor:
+	case !d.allowed, !x.followed(), d.asked.Sub(time.Unix(0, x.changed.Load())) < settleFor:
 		return doubtFor
 	case granted, isNode(u) && lasts(a):
 		return grantedFor
@@ -164,18 +187,25 @@ func lasts(a *request.Attributes) bool {
 	return false
 }
 
-// question is everything that a decision depends on. Names and selectors come from
-// clients, so each part stands with its length's end: no part holds a nought byte
-// that could pass for the next.
-func question(u user.Info, a *request.Attributes) string {
-	var b strings.Builder
-	b.Grow(256)
+// question stands for everything that a decision depends on. It is a digest: clients
+// can ask for names and selectors of any length.
+type question [sha256.Size]byte
+
+// questionOf puts the end of each part where no byte of a part, which come from
+// clients, can pass for it.
+func questionOf(u user.Info, a *request.Attributes) question {
+	var room [1024]byte
+	b := room[:0]
 	part := func(s string) {
-		if strings.IndexByte(s, 0) >= 0 {
-			s = strings.ReplaceAll(s, "\x00", "\x00\x00")
+		for {
+			nought := strings.IndexByte(s, 0)
+			if nought < 0 {
+				break
+			}
+			b = append(append(b, s[:nought]...), 0, 0)
+			s = s[nought+1:]
 		}
-		b.WriteString(s)
-		b.WriteString("\x00\x01")
+		b = append(append(b, s...), 0, 1)
 	}
 	part(u.GetName())
 	part(u.GetUID())
@@ -200,7 +230,7 @@ func question(u user.Info, a *request.Attributes) string {
 	for _, s := range [...]string{a.Verb, a.APIGroup, a.APIVersion, a.Resource, a.Subresource, a.Namespace, a.Name, a.LabelSelector, a.FieldSelector} {
 		part(s)
 	}
-	return b.String()
+	return sha256.Sum256(b)
 }
 
 // attributesOf are those that kube-apiserver itself would judge (k8s.io/apiserver

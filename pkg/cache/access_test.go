@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,14 @@ func read(as user.Info, verb, namespace, name, fieldSelector string) *request.At
 
 func testAccess(t *testing.T, j *judge, followed bool) (*access, *clocktesting.FakeClock) {
 	t.Helper()
+	return testAccessWhile(t, j, func() bool { return followed })
+}
+
+// testAccessWhile returns access with roles that are followed at times.
+func testAccessWhile(t *testing.T, j *judge, followed func() bool) (*access, *clocktesting.FakeClock) {
+	t.Helper()
 	clock := clocktesting.NewFakeClock(time.Unix(1_000_000, 0))
-	x, err := newAccess(j, 10*time.Minute, clock, func() bool { return followed })
+	x, err := newAccess(j, 10*time.Minute, clock, followed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +150,84 @@ func TestHowLongAPermissionIsRemembered(t *testing.T) {
 	}
 }
 
+func refuse(authorizer.Attributes) (authorizer.Decision, error) {
+	return authorizer.DecisionNoOpinion, nil
+}
+
+// TestPermissionIsDoubtedWhileChangesAreNotFollowed, whatever it was before; unless
+// nobody can be asked.
+func TestPermissionIsDoubtedWhileChangesAreNotFollowed(t *testing.T) {
+	followed := true
+	j := &judge{verdict: allow, reason: byRole + "x"}
+	x, clock := testAccessWhile(t, j, func() bool { return followed })
+	a := read(alice, "list", "a", "", "")
+	mustBe(t, x, a, true)
+	clock.Step(time.Minute)
+	mustBe(t, x, a, true)
+	if n := j.asked.Load(); n != 1 {
+		t.Fatalf("asked %d times", n)
+	}
+	followed = false
+	mustBe(t, x, a, true)
+	clock.Step(doubtFor)
+	j.verdict = refuse
+	mustBe(t, x, a, false)
+}
+
+// TestNobodyWaitsForAFrozenApiserverToBeSureOfAPermission: it was given, and is believed
+// for a while.
+func TestNobodyWaitsForAFrozenApiserverToBeSureOfAPermission(t *testing.T) {
+	followed, frozen := true, make(chan struct{})
+	j := &judge{verdict: allow, reason: byRole + "x"}
+	x, clock := testAccessWhile(t, j, func() bool { return followed })
+	a := read(alice, "list", "a", "", "")
+	mustBe(t, x, a, true)
+	clock.Step(time.Minute)
+	followed = false
+	j.verdict = func(authorizer.Attributes) (authorizer.Decision, error) {
+		<-frozen
+		return authorizer.DecisionAllow, nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		mustBe(t, x, a, true)
+	}()
+	for !clock.HasWaiters() {
+		runtime.Gosched()
+	}
+	clock.Step(patientFor)
+	<-done
+	asked := j.asked.Load()
+	mustBe(t, x, a, true)
+	mustBe(t, x, read(alice, "list", "a", "", ""), true)
+	if n := j.asked.Load(); n != asked {
+		t.Errorf("asked %d times more when nobody had answered", n-asked)
+	}
+	close(frozen)
+}
+
+// TestAnswerThatTakesLongIsAsOldAsItsQuestion: what has just changed when it was asked
+// may not be in it.
+func TestAnswerThatTakesLongIsAsOldAsItsQuestion(t *testing.T) {
+	j := &judge{reason: byRole + "x"}
+	x, clock := testAccess(t, j, true)
+	j.verdict = func(authorizer.Attributes) (authorizer.Decision, error) {
+		clock.Step(2 * settleFor)
+		return authorizer.DecisionAllow, nil
+	}
+	a := read(alice, "list", "a", "", "")
+	x.revoke()
+	clock.Step(10 * time.Millisecond)
+	mustBe(t, x, a, true)
+	j.verdict = refuse
+	mustBe(t, x, a, false)
+}
+
 // TestEveryPartOfAQuestionCounts: two requests that differ in anything must not
 // share a decision, whatever clients put into names.
 func TestEveryPartOfAQuestionCounts(t *testing.T) {
-	seen := map[string]string{}
+	seen := map[question]string{}
 	questions := map[string]*request.Attributes{
 		"plain":             read(alice, "get", "a", "p", ""),
 		"verb":              read(alice, "list", "a", "p", ""),
@@ -165,7 +246,7 @@ func TestEveryPartOfAQuestionCounts(t *testing.T) {
 		"moved":             read(alice, "get", "ap", "", ""),
 	}
 	for name, a := range questions {
-		q := question(a.Identity.Info, a)
+		q := questionOf(a.Identity.Info, a)
 		if other, ok := seen[q]; ok {
 			t.Errorf("%s and %s are the same question", name, other)
 		}
@@ -180,8 +261,8 @@ func FuzzQuestion(f *testing.F) {
 		a := read(&user.DefaultInfo{Name: name1, Groups: []string{group1}}, "get", ns1, object1, "")
 		b := read(&user.DefaultInfo{Name: name2, Groups: []string{group2}}, "get", ns2, object2, "")
 		same := name1 == name2 && group1 == group2 && ns1 == ns2 && object1 == object2
-		if (question(a.Identity.Info, a) == question(b.Identity.Info, b)) != same {
-			t.Errorf("%q %q", question(a.Identity.Info, a), question(b.Identity.Info, b))
+		if (questionOf(a.Identity.Info, a) == questionOf(b.Identity.Info, b)) != same {
+			t.Errorf("%v and %v", a.Identity.Info, b.Identity.Info)
 		}
 	})
 }

@@ -222,7 +222,7 @@ func (c *Cache) stream(r *resource, encoding wire.Encoding) *stream {
 	if s := r.streams[encoding].Load(); s != nil {
 		return s
 	}
-	ask := &asker{client: c.config.Client, resource: &r.Resource, encoding: encoding, userAgent: c.config.UserAgent}
+	ask := c.ask(&r.Resource, encoding)
 	s := newStream(&r.Resource, &r.settings, encoding, ask, c.config.Clock)
 	s.memory.of = &c.budget
 	s.restart = func(error) {}
@@ -230,17 +230,22 @@ func (c *Cache) stream(r *resource, encoding wire.Encoding) *stream {
 		return s
 	}
 	m := newMonitor(s, c.config.Clock)
-	s.restart = c.follow(r.ctx, &r.Resource, encoding, m)
+	s.restart = c.follow(r.ctx, ask, m)
 	r.monitors[encoding].Store(m)
 	r.streams[encoding].Store(s)
 	return s
 }
 
+// ask returns who asks about a resource in an encoding.
+func (c *Cache) ask(r *Resource, encoding wire.Encoding) *asker {
+	return &asker{client: c.config.Client, resource: r, encoding: encoding, userAgent: c.config.UserAgent}
+}
+
 // follow has a sink fed until ctx ends, and returns how to start over.
-func (c *Cache) follow(ctx context.Context, r *Resource, encoding wire.Encoding, sink upstream.Sink) (restart func(error)) {
+func (c *Cache) follow(ctx context.Context, ask *asker, sink upstream.Sink) (restart func(error)) {
 	s := upstream.New(upstream.Config{
-		Client: c.config.Client, Path: r.Path(), Kind: &r.Kind, Encoding: encoding, MaxObject: maxObject,
-		UserAgent: c.config.UserAgent, Clock: c.config.Clock, Log: c.config.Log,
+		Client: ask.client, Path: ask.resource.Path(), Kind: &ask.resource.Kind, Encoding: ask.encoding, MaxObject: maxObject,
+		UserAgent: ask.userAgent, Now: ask.probe, Clock: c.config.Clock, Log: c.config.Log,
 	}, sink)
 	c.mu.Lock()
 	c.starting = append(c.starting, func() { s.Run(ctx) })
@@ -295,7 +300,14 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if !form.ok || (form.encoding == wire.Protobuf && res.Custom) {
 		return nil, Form
 	}
-	s := c.stream(res, form.encoding)
+	s := res.streams[form.encoding].Load()
+	if s == nil {
+		// Nothing is read, and held, for who may not see it.
+		if reason, ok := c.permits(ctx, a); !ok {
+			return nil, reason
+		}
+		s = c.stream(res, form.encoding)
+	}
 	if !s.ready.Load() {
 		return nil, Loading
 	}
@@ -325,12 +337,21 @@ func (c *Cache) answer(ctx context.Context, r *http.Request, a *request.Attribut
 	if a.Verb == "get" && p.kind == newest && s.forlorn(p.need) {
 		return nil, Strict
 	}
-	switch allowed, err := c.access.allowed(ctx, a); {
-	case err != nil:
-		return nil, Unjudged
-	case !allowed:
-		return nil, Denied
+	if reason, ok := c.permits(ctx, a); !ok {
+		return nil, reason
 	}
 	answer := &Answer{stream: s, form: form, selection: selected, point: p, query: &q, encoding: contentEncoding(r.Header), client: a}
 	return answer.prepare(ctx, a.Verb, c.config.Clock.Now())
+}
+
+// permits tells whether the request's effective user may do what it asks for, and why
+// it is not answered if not.
+func (c *Cache) permits(ctx context.Context, a *request.Attributes) (Reason, bool) {
+	switch allowed, err := c.access.allowed(ctx, a); {
+	case err != nil:
+		return Unjudged, false
+	case !allowed:
+		return Denied, false
+	}
+	return Hit, true
 }

@@ -85,7 +85,7 @@ func (d *definitions) follow(ctx context.Context, c *Cache) {
 		d.mu.Lock()
 		d.begun = d.clock.Now()
 		d.mu.Unlock()
-		c.follow(ctx, &customResourceDefinitions, wire.JSON, d)
+		c.follow(ctx, c.ask(&customResourceDefinitions, wire.JSON), d)
 	})
 }
 

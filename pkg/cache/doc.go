@@ -37,8 +37,9 @@
 // the answer is looked for (access.go): once for all who ask the same, and for a list
 // with a selector first whether its user may have all of it. That is remembered while
 // roles and bindings are followed, and forgotten when one changes (revocations.go);
-// what a node may read because of the pods on it is asked for again soon. Of a read
-// that is going to be forwarded anyway nobody is asked.
+// what a node may read because of the pods on it is asked for again soon, and so is all
+// while changes of roles are not followed. Of a read that is going to be forwarded anyway
+// nobody is asked, and for who may not read nothing is begun to be held.
 //
 // # When upstream is gone
 //
@@ -51,5 +52,6 @@
 //
 // It is not, but now and then it is compared with upstream byte by byte, and dropped
 // if it differs (check.go). So it is when upstream's data cannot be understood, goes
-// backwards, or does not fit into memory (budget.go).
+// backwards, or does not fit into memory (budget.go). The history of changes makes room
+// first, and what is read anew takes the place of what there was, if both do not fit.
 package cache

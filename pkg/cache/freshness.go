@@ -18,11 +18,12 @@ import (
 // A client that a limit refuses more than it lets pass does not get what passes
 // sooner than a proof can be shared: its strict reads cost upstream next to nothing.
 func (c *Cache) freshness(s *stream, a *request.Attributes, p point) point {
-	if c.config.ServeStale(a) && s.disconnected.Load() != 0 {
+	now := c.config.Clock.Now()
+	if c.config.ServeStale(a) && s.away(now) {
 		p.kind = anyState
 		return p
 	}
-	p.need.since = c.config.Clock.Now()
+	p.need.since = now
 	p.need.patient = p.need.patient || a.Scarce()
 	if a.Reads.Mode != v1alpha1.ReadRelaxed || a.Reads.MaxStaleness == nil {
 		return p
@@ -74,20 +75,22 @@ func (x *relaxed) due(now time.Time, known *proof) bool {
 
 func (x *relaxed) done() { x.proving.Store(false) }
 
-// outageAfter is how long changes are not followed before clients are warned: a
+// outageAfter is how long changes are not followed before upstream counts as away: a
 // watch that ends is opened again sooner.
 const outageAfter = 3 * time.Second
+
+// away tells that changes have not been followed for a while.
+func (s *stream) away(now time.Time) bool {
+	since := s.disconnected.Load()
+	return since != 0 && now.Sub(time.Unix(0, since)) >= outageAfter
+}
 
 // outage returns the warning of answers that nobody knows to be current; empty
 // while changes are followed.
 func (s *stream) outage(now time.Time) string {
-	nanos := s.disconnected.Load()
-	if nanos == 0 {
+	if !s.away(now) {
 		return ""
 	}
-	since := time.Unix(0, nanos)
-	if now.Sub(since) < outageAfter {
-		return ""
-	}
+	since := time.Unix(0, s.disconnected.Load())
 	return `299 - "answered by the gateway from memory: it has not heard from a kube-apiserver since ` + since.UTC().Format(time.RFC3339) + `"`
 }

@@ -26,7 +26,7 @@ func newRevocations(c *Cache) *revocations { return &revocations{cache: c} }
 func (v *revocations) start(ctx context.Context) {
 	v.once.Do(func() {
 		for i := range revoking {
-			v.cache.follow(ctx, &revoking[i], wire.Protobuf, &revocationSink{of: v})
+			v.cache.follow(ctx, v.cache.ask(&revoking[i], wire.Protobuf), &revocationSink{of: v})
 		}
 	})
 }

@@ -88,11 +88,28 @@ func (s *stream) Add(body []byte, meta *wire.Meta) {
 	o := s.object(body, meta)
 	s.pending = append(s.pending, o)
 	s.pendingSize += o.Memory()
-	// Until it is complete, what there was before is there, too.
-	if s.tooLarge = s.memory.resize(s.hub.Snapshot().Sum("", "").Memory + s.pendingSize); s.tooLarge != nil {
-		s.pending = nil
+	if s.tooLarge = s.makeRoom(); s.tooLarge != nil {
+		s.pending, s.pendingSize = nil, 0
+		// Nobody else is to do without what is not taken after all.
+		_ = s.memory.resize(s.held())
 	}
 }
+
+// makeRoom takes from the budget what is being read, and for as long as it is not
+// complete what there was before, with its history. If that is too much, what there was
+// before goes first: half of the budget would be for nothing else.
+func (s *stream) makeRoom() error {
+	err := s.memory.resize(s.held() + s.pendingSize)
+	if err != nil && s.held() > 0 {
+		s.ready.Store(false)
+		s.hub.Reset(0, none)
+		err = s.memory.resize(s.pendingSize)
+	}
+	return err
+}
+
+// held is how much memory the state takes with its history, in bytes.
+func (s *stream) held() int64 { return s.hub.Snapshot().Sum("", "").Memory + s.hub.Past() }
 
 // Complete implements upstream.Sink.
 func (s *stream) Complete(rv uint64) error {
@@ -118,9 +135,15 @@ func (s *stream) Apply(t wire.EventType, body []byte, meta *wire.Meta) error {
 	return s.weigh()
 }
 
-// weigh takes from the budget what the state needs.
+// weigh takes from the budget what the state needs, and its history, without which it
+// is better than nothing.
 func (s *stream) weigh() error {
-	return s.memory.resize(s.hub.Snapshot().Sum("", "").Memory)
+	err := s.memory.resize(s.held())
+	if err != nil && s.hub.Past() > 0 {
+		s.hub.Trim(0)
+		err = s.memory.resize(s.held())
+	}
+	return err
 }
 
 // Bookmark implements upstream.Sink.

@@ -63,6 +63,29 @@ func TestNobodyIsAskedWhetherWhatIsForwardedMayBeRead(t *testing.T) {
 	}
 }
 
+// TestNothingIsReadForWhoMayNotSeeIt: each encoding is read, and held, from when it is
+// first asked for.
+func TestNothingIsReadForWhoMayNotSeeIt(t *testing.T) {
+	const path, all = "/api/v1/configmaps", "/api/v1/configmaps?resourceVersion=0"
+	u := newFakeUpstream()
+	u.serve(path, "v1", "ConfigMap", false)
+	c := runCache(t, u)
+	c.judge.verdict = refuse
+	c.Update([]*v1alpha1.CachedResource{cachedResource("", "v1", "configmaps")})
+	streams := func() int { return len(c.Resources()) }
+	c.says(t, all, string(Denied))
+	before := streams()
+	if got := c.read(t, all); got != string(Denied) || streams() != before {
+		t.Errorf("%s, and %d streams instead of %d", got, streams(), before)
+	}
+	c.judge.verdict = allow
+	// A refusal is remembered for a moment.
+	c.clock.Step(doubtFor)
+	if got := c.read(t, all); got != string(Loading) || streams() != before+1 {
+		t.Errorf("%s, and %d streams instead of %d", got, streams(), before+1)
+	}
+}
+
 // scarce is what limits have granted one of many.
 type scarce struct{}
 

@@ -197,7 +197,11 @@ func TestResourcesComeAndGo(t *testing.T) {
 	if live := c.Live(); len(live) != 0 {
 		t.Errorf("still alive: %v", live)
 	}
-	eventually(t, "its memory is given back", func() bool { return c.budget.used.Load() == 0 })
+	eventually(t, "its memory is given back", func() bool {
+		c.budget.mu.Lock()
+		defer c.budget.mu.Unlock()
+		return c.budget.used == 0
+	})
 	c.Update([]*v1alpha1.CachedResource{cachedResource("example.com", "v1", "widgets")})
 	c.says(t, all, listOf(103, widget("blue", "blue", 101), widget("red", "green", 103)))
 }

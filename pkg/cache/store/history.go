@@ -73,6 +73,17 @@ func (h *history) amend(indexes []Index, postings []postings) {
 	}
 }
 
+// forget drops the states that were over before a resource version.
+func (h *history) forget(before uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.held > 1 && (*h.nth(1)).rv <= before {
+		*h.nth(0) = nil
+		h.first = (h.first + 1) % len(h.ring)
+		h.held--
+	}
+}
+
 // restart forgets all states but s.
 func (h *history) restart(s *Snapshot) {
 	h.mu.Lock()

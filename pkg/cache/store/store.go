@@ -135,6 +135,9 @@ func (s *Store) Progress(rv uint64) error {
 	return nil
 }
 
+// Forget drops the states before a resource version, but not the newest.
+func (s *Store) Forget(before uint64) { s.history.forget(before) }
+
 // AddIndex adds an index, of the newest state and those to come. It takes as long as
 // building it does: O(n), and sorting its values. An index that is there is left.
 func (s *Store) AddIndex(i Index) {

@@ -53,8 +53,11 @@ type Config struct {
 	// MaxObject bounds one object, in bytes.
 	MaxObject int
 	UserAgent string
-	Clock     clock.Clock
-	Log       *zap.Logger
+	// Now asks upstream for its resource version of now: not below that of anything it
+	// has ever sent, unless its store was restored. It ends by itself.
+	Now   func() (uint64, error)
+	Clock clock.Clock
+	Log   *zap.Logger
 }
 
 // Stream follows a resource.
@@ -117,6 +120,8 @@ const (
 	maxIdle       = 3 * time.Minute
 	// pageSize is that of a paged list.
 	pageSize = 500
+	// nowEvery is how far apart are questions of how far upstream is that fail.
+	nowEvery = 5 * time.Second
 )
 
 // Run follows until ctx ends.
@@ -222,6 +227,7 @@ func (s *Stream) follow(ctx context.Context) error {
 		defer func() { s.half = initial }()
 	} else {
 		s.sink.Connected()
+		go s.compare(ctx, s.rv)
 	}
 	for {
 		e, err := events.Next()
@@ -234,6 +240,26 @@ func (s *Stream) follow(ctx context.Context) error {
 		}
 		if err := s.take(e, &initial); err != nil {
 			return err
+		}
+	}
+}
+
+// compare has everything read anew if upstream is not as far as it was: its store was
+// restored while nobody watched. The watch itself does not tell. A kube-apiserver takes
+// a resource version from the future, and leaves out all that happens up to there.
+func (s *Stream) compare(ctx context.Context, before uint64) {
+	for {
+		now, err := s.config.Now()
+		if err == nil {
+			if now < before {
+				s.Restart(fmt.Errorf("upstream is at resource version %d after %d: its store was restored", now, before))
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.config.Clock.After(nowEvery):
 		}
 	}
 }

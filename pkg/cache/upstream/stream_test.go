@@ -135,7 +135,7 @@ func run(t *testing.T, r *record, answers ...answer) *script {
 	s := &script{answers: answers, end: cancel}
 	New(Config{
 		Client: s, Path: "/api/v1/configmaps", Kind: configMaps, Encoding: wire.JSON, MaxObject: 10 << 10,
-		UserAgent: "test", Clock: instant{}, Log: zap.NewNop(),
+		UserAgent: "test", Now: func() (uint64, error) { return 1000, nil }, Clock: instant{}, Log: zap.NewNop(),
 	}, r).Run(ctx)
 	return s
 }
@@ -274,7 +274,7 @@ func TestAWatchThatDoesNotBeginIsGivenUp(t *testing.T) {
 		r := &record{}
 		New(Config{
 			Client: s, Path: "/api/v1/configmaps", Kind: configMaps, Encoding: wire.JSON, MaxObject: 10 << 10,
-			UserAgent: "test", Clock: clock.RealClock{}, Log: zap.NewNop(),
+			UserAgent: "test", Now: func() (uint64, error) { return 1000, nil }, Clock: clock.RealClock{}, Log: zap.NewNop(),
 		}, r).Run(ctx)
 		if s.waited != headersWithin {
 			t.Errorf("waited for %s, want %s", s.waited, headersWithin)
@@ -282,6 +282,60 @@ func TestAWatchThatDoesNotBeginIsGivenUp(t *testing.T) {
 		want := []string{"disconnected", "begin", "add x 5", "complete 10", "connected", "bookmark 10", "disconnected"}
 		if !slices.Equal(r.lines, want) {
 			t.Errorf("got  %q\nwant %q", r.lines, want)
+		}
+	})
+}
+
+// quiet is an upstream whose watches stay open, but for the first, when the script is
+// over.
+type quiet struct{ script }
+
+func (q *quiet) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := q.script.RoundTrip(r)
+	if err == nil && len(q.asked) > 1 {
+		response.Body = io.NopCloser(io.MultiReader(response.Body, until(r.Context())))
+	}
+	return response, err
+}
+
+// until has nothing to read until ctx ends.
+func until(ctx context.Context) io.Reader {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	return r
+}
+
+// TestAStoreThatWasRestoredWhileNobodyWatchedIsReadAnew: its watch, from a resource
+// version that has not come yet, tells nothing.
+func TestAStoreThatWasRestoredWhileNobodyWatchedIsReadAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		restored := strings.ReplaceAll(initial(), `"10"`, `"7"`)
+		q := &quiet{script{answers: []answer{{200, initial(), false}, {200, "", false}, {200, restored, false}}, end: cancel}}
+		r := &record{}
+		asked := 0
+		now := func() (uint64, error) {
+			// It takes a while until anybody can be asked.
+			if asked++; asked < 3 {
+				return 0, errors.New("not yet")
+			}
+			time.AfterFunc(time.Minute, cancel)
+			return 7, nil
+		}
+		New(Config{
+			Client: q, Path: "/api/v1/configmaps", Kind: configMaps, Encoding: wire.JSON, MaxObject: 10 << 10,
+			UserAgent: "test", Now: now, Clock: clock.RealClock{}, Log: zap.NewNop(),
+		}, r).Run(ctx)
+		want := []string{
+			"begin", "add x 5", "complete 10", "connected", "bookmark 10", "disconnected",
+			"connected", "abandon", "disconnected", "begin", "add x 5", "complete 7", "connected", "bookmark 7",
+		}
+		if !slices.Equal(r.lines, want) {
+			t.Errorf("got  %q\nwant %q", r.lines, want)
+		}
+		if asked != 3 {
+			t.Errorf("asked %d times how far upstream is", asked)
 		}
 	})
 }

@@ -15,7 +15,8 @@
 //
 // It gets every change after the resource version it begins at, once, in order.
 // When that cannot be kept it is ended, between two events: it did not keep up
-// (ErrSlow), or upstream's history was lost (ErrGap). The client comes back with
+// (ErrSlow), also with the part of the history that it began with, or upstream's history
+// was lost (ErrGap). The client comes back with
 // the last resource version it has seen, and is served from the history or told
 // that it is too old, by the apiserver itself.
 //
@@ -23,5 +24,7 @@
 //
 // A watcher that waits holds no goroutine, timer or buffer of this package: its
 // queue exists only while something is in it, and bookmarks and deadlines are
-// looked after by one tick for all.
+// looked after by one tick for all. One whose client does not read holds its queue, of
+// a bounded length, and none of the changes behind it. The history is bounded by number
+// and by bytes: what it holds beside the state counts (Past), and can be had back (Trim).
 package watch

@@ -24,9 +24,10 @@ type Event struct {
 	// old tells that frames are not kept any more: few will ask for them.
 	old atomic.Bool
 
-	// sequence counts the events of a hub, next is the one behind.
+	// sequence counts the events of a hub.
 	sequence uint64
-	next     atomic.Pointer[Event]
+	// past is how much memory the event keeps that the state does not need, in bytes.
+	past int64
 }
 
 // View is how much of an object is shown.

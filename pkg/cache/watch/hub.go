@@ -16,6 +16,9 @@ import (
 const (
 	// freshEvents is for how many of the last events frames are kept.
 	freshEvents = 64
+	// maxPast bounds what the history keeps that the state does not need, in bytes:
+	// somebody may change objects of a megabyte all the time.
+	maxPast = 64 << 20
 	// bookmarkEvery is how often a watcher that wants bookmarks gets one, and
 	// bookmarkBefore how long before its deadline: as kube-apiserver has it.
 	bookmarkEvery  = 60 * time.Second
@@ -39,6 +42,8 @@ type Hub struct {
 	// sequence is that of the newest event; those of the ring are first+1 to sequence.
 	sequence uint64
 	since    uint64
+	// past is how much memory the history takes beside the state, in bytes.
+	past int64
 	// epoch counts the times that everything was replaced.
 	epoch uint64
 	// highest is the highest resource version that was ever reached.
@@ -79,7 +84,7 @@ func (h *Hub) Reset(rv uint64, objects iter.Seq[*store.Object]) {
 	h.store.Replace(rv, objects)
 	h.epoch++
 	clear(h.ring)
-	h.first, h.since = h.sequence, rv
+	h.first, h.since, h.past = h.sequence, rv, 0
 	h.watchers.all(func(w *Watcher) { w.end(ErrGap) })
 	h.watchers = newRegistry()
 	h.reached(rv)
@@ -121,17 +126,56 @@ func (h *Hub) remember(e *Event) {
 	h.sequence++
 	e.sequence = h.sequence
 	if h.sequence-h.first > n {
-		oldest := h.ring[(h.first+1)%n]
-		h.since = oldest.ResourceVersion
-		h.first++
-	}
-	if h.sequence-h.first > 1 {
-		h.ring[(h.sequence-1)%n].next.Store(e)
+		h.dropOldest()
 	}
 	h.ring[h.sequence%n] = e
+	if e.Previous != nil {
+		e.past = e.Previous.Memory()
+	}
+	if e.Type == wire.Deleted {
+		e.past += e.Object.Memory()
+	}
+	h.past += e.past
+	if h.past > maxPast {
+		h.trim(maxPast)
+	}
 	if h.sequence-h.first > freshEvents {
 		h.ring[(h.sequence-freshEvents)%n].forget()
 	}
+}
+
+// dropOldest has the history begin one event later.
+func (h *Hub) dropOldest() {
+	h.first++
+	slot := &h.ring[h.first%uint64(len(h.ring))]
+	h.since = (*slot).ResourceVersion
+	h.past -= (*slot).past
+	*slot = nil
+}
+
+// trim shortens the history until it takes no more than a number of bytes.
+func (h *Hub) trim(bytes int64) {
+	for h.past > bytes && h.first < h.sequence {
+		h.dropOldest()
+	}
+	h.store.Forget(h.since)
+}
+
+// Trim shortens the history until it takes no more than a number of bytes beside the
+// state. Who still reads what is dropped is ended.
+func (h *Hub) Trim(bytes int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.past > bytes {
+		h.trim(bytes)
+	}
+}
+
+// Past is how much memory the history takes beside the state, in bytes.
+func (h *Hub) Past() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.past
 }
 
 // Progress tells that nothing has changed up to a resource version.
@@ -205,9 +249,23 @@ func (h *Hub) WatchFrom(rv uint64, o Options, now time.Time) (*Watcher, error) {
 	// The first event of a higher version.
 	i := sort.Search(int(n), func(i int) bool { return h.event(i).ResourceVersion > rv })
 	if uint64(i) < n {
-		w.backlog, w.upTo = h.event(i), h.sequence
+		w.backlog, w.upTo = h.event(i).sequence, h.sequence
 	}
 	return w, nil
+}
+
+// between appends the events of sequences from and up to, as many as fit; false if the
+// history does not go back that far any more.
+func (h *Hub) between(events []*Event, from, upTo uint64) ([]*Event, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if from <= h.first {
+		return nil, false
+	}
+	for ; from <= upTo && len(events) < cap(events); from++ {
+		events = append(events, h.ring[from%uint64(len(h.ring))])
+	}
+	return events, true
 }
 
 // event is the i-th of the history, 0 being the oldest.

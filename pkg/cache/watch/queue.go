@@ -51,10 +51,10 @@ type Watcher struct {
 	marked uint64
 	// nextBookmark is when one is due, in Unix seconds; of the hub.
 	nextBookmark int64
-	// backlog is where the history goes on that is still to be looked through, up to
-	// and with the event of sequence upTo. Of Next alone.
-	backlog *Event
-	upTo    uint64
+	// backlog is the sequence of the event where the history goes on that is still to be
+	// looked through, up to and with upTo; 0 if there is none. Of Next alone. The event
+	// itself is not held here: a client that does not read must not keep the history.
+	backlog, upTo uint64
 
 	mu    sync.Mutex
 	queue []Item
@@ -106,8 +106,8 @@ func (w *Watcher) signal() {
 // any. The error is that of ctx, or one of ErrSlow, ErrGap and ErrDeadline: what
 // was queued before has been returned then, unless the watcher was slow.
 func (w *Watcher) Next(ctx context.Context) ([]Item, error) {
-	if items := w.fromHistory(); len(items) > 0 {
-		return items, nil
+	if items, err := w.fromHistory(); len(items) > 0 || err != nil {
+		return items, err
 	}
 	for {
 		w.mu.Lock()
@@ -128,21 +128,42 @@ func (w *Watcher) Next(ctx context.Context) ([]Item, error) {
 	}
 }
 
-// historyBatch bounds how much of the history is returned at a time.
+// historyBatch bounds how much of the history is looked through at a time.
 const historyBatch = 256
 
-func (w *Watcher) fromHistory() (items []Item) {
-	for w.backlog != nil && len(items) < historyBatch {
-		e := w.backlog
-		if as, seen := e.Seen(w.selection.Matches); seen {
-			items = append(items, Item{Event: e, As: as})
+// overtaken ends a watcher whose part of the history is not there any more.
+func (w *Watcher) overtaken() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = ErrSlow
+	}
+	w.queue = nil
+	return w.err
+}
+
+// fromHistory returns what is seen of the next part of the history in which there is
+// anything. It fails if the history has gone on without the watcher.
+func (w *Watcher) fromHistory() (items []Item, err error) {
+	if w.backlog == 0 {
+		return nil, nil
+	}
+	var room [historyBatch]*Event
+	for w.backlog != 0 && len(items) == 0 {
+		events, ok := w.hub.between(room[:0], w.backlog, w.upTo)
+		if !ok {
+			return nil, w.overtaken()
 		}
-		w.backlog = e.next.Load()
-		if e.sequence >= w.upTo {
-			w.backlog = nil
+		for _, e := range events {
+			if as, seen := e.Seen(w.selection.Matches); seen {
+				items = append(items, Item{Event: e, As: as})
+			}
+		}
+		if w.backlog += uint64(len(events)); w.backlog > w.upTo {
+			w.backlog = 0
 		}
 	}
-	return items
+	return items, nil
 }
 
 // Stop ends the watch. Next must not be called afterwards.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/asi-gateway/asi-gateway/pkg/cache/selection"
 	"github.com/asi-gateway/asi-gateway/pkg/cache/store"
@@ -248,6 +250,83 @@ func TestHistoryEndsWhereItBegins(t *testing.T) {
 		if _, err := h.WatchFrom(from, everything, now); !errors.Is(err, ErrExpired) {
 			t.Errorf("from %d: error %v", from, err)
 		}
+	}
+}
+
+// TestWatcherThatDoesNotReadKeepsNoHistory is about a client that has not read one event:
+// of all that happen later nothing is held for it, unless it watches them, too.
+func TestWatcherThatDoesNotReadKeepsNoHistory(t *testing.T) {
+	h := newHub(4)
+	h.Reset(10, slices.Values([]*store.Object(nil)))
+	apply(t, h, wire.Added, pod("a", "seen", 11, ""))
+	queued, _ := h.WatchNow(Options{Selection: selected(t, "a", "", "")}, now)
+	resumed, err := h.WatchFrom(10, Options{Selection: selected(t, "a", "", "")}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, h, wire.Added, pod("a", "queued", 12, ""))
+	later := func() weak.Pointer[store.Object] {
+		o := pod("b", "later", 13, "")
+		apply(t, h, wire.Added, o)
+		return weak.Make(o)
+	}()
+	apply(t, h, wire.Deleted, pod("b", "later", 14, ""))
+	for rv := uint64(15); rv < 30; rv++ {
+		apply(t, h, wire.Modified, pod("b", "other", rv, ""))
+	}
+	runtime.GC()
+	if later.Value() != nil {
+		t.Error("an object is held that is in no state and no history")
+	}
+	if seen, err := drain(queued); err != nil || !slices.Equal(seen, []string{"ADDED a/queued 12"}) {
+		t.Errorf("who has not read sees %q, %v", seen, err)
+	}
+	if seen, err := drain(resumed); !errors.Is(err, ErrSlow) || len(seen) != 0 {
+		t.Errorf("who has not read the history sees %q, %v", seen, err)
+	}
+	runtime.KeepAlive(h)
+}
+
+// TestHistoryIsBoundedInBytes: events and states go together.
+func TestHistoryIsBoundedInBytes(t *testing.T) {
+	h := newHub(100)
+	h.Reset(10, slices.Values([]*store.Object(nil)))
+	for rv := uint64(11); rv <= 60; rv++ {
+		apply(t, h, wire.Modified, pod("a", "p", rv, strings.Repeat("n", 1000)))
+	}
+	each := h.Snapshot().Get("a/p").Memory()
+	if got, want := h.Past(), 49*each; got != want {
+		t.Errorf("the history is said to take %d bytes, want %d", got, want)
+	}
+	everything := Options{Selection: selected(t, "", "", "")}
+	slow, err := h.WatchFrom(10, everything, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Trim(5*each + each/2)
+	if got, want := h.Past(), 5*each; got != want {
+		t.Errorf("%d bytes are left, want %d", got, want)
+	}
+	for rv, held := range map[uint64]bool{54: false, 55: true, 60: true} {
+		if _, err := h.WatchFrom(rv, everything, now); (err == nil) != held {
+			t.Errorf("a watch from %d: %v", rv, err)
+		}
+		if _, ok := h.At(rv); ok != held {
+			t.Errorf("the state at %d is held: %v", rv, ok)
+		}
+	}
+	if seen, err := drain(slow); !errors.Is(err, ErrSlow) || len(seen) != 0 {
+		t.Errorf("who was reading sees %q, %v", seen, err)
+	}
+	h.Trim(0)
+	if h.Past() != 0 || h.Snapshot().Get("a/p").ResourceVersion != 60 {
+		t.Errorf("%d bytes are left, and the state is at %d", h.Past(), h.Snapshot().ResourceVersion())
+	}
+	apply(t, h, wire.Deleted, pod("a", "p", 61, ""))
+	if w, err := h.WatchFrom(60, everything, now); err != nil {
+		t.Error(err)
+	} else if seen, err := drain(w); err != nil || !slices.Equal(seen, []string{"DELETED a/p 61"}) {
+		t.Errorf("behind the trimmed history: %q, %v", seen, err)
 	}
 }
 
