@@ -388,3 +388,20 @@ func TestWhoMayListAllIsNotAskedForWithEachSelector(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 }
+
+// BenchmarkAllowed is what a permission costs each read that is remembered: one question
+// for a node, and as many for who may list all.
+func BenchmarkAllowed(b *testing.B) {
+	node := &user.DefaultInfo{Name: "system:node:node-1234", Groups: []string{user.NodesGroup, "system:authenticated"}}
+	x, err := newAccess(&judge{verdict: allow}, time.Minute, clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), func() bool { return true })
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := read(node, "list", "", "", "spec.nodeName=node-1234")
+	b.ReportAllocs()
+	for b.Loop() {
+		if ok, err := x.allowed(b.Context(), a); !ok || err != nil {
+			b.Fatal(ok, err)
+		}
+	}
+}
