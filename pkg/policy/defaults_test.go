@@ -111,6 +111,7 @@ var (
 	notKubelet    = sender{"kubelet/v1.30.0 (linux/amd64) kubernetes/7c48c2b", "mallory", nil}
 	manager       = sender{"kube-controller-manager/v1.28.7 (linux/amd64) kubernetes/c8dcb00/shared-informers", "system:kube-controller-manager", nil}
 	replicaSets   = sender{"kube-controller-manager/v1.28.7 (linux/amd64) kubernetes/c8dcb00/system:serviceaccount:kube-system:replicaset-controller", "system:serviceaccount:kube-system:replicaset-controller", nil}
+	namespaces    = sender{"kube-controller-manager/v1.28.7 (linux/amd64) kubernetes/c8dcb00/system:serviceaccount:kube-system:namespace-controller", "system:serviceaccount:kube-system:namespace-controller", nil}
 	notManager    = sender{"kube-controller-manager/v1.28.7 (linux/amd64) kubernetes/c8dcb00/shared-informers", "mallory", nil}
 	scheduler     = sender{"kube-scheduler/v1.30.0 (linux/amd64) kubernetes/7c48c2b/scheduler", "system:kube-scheduler", nil}
 	notScheduler  = sender{"kube-scheduler/v1.30.0 (linux/amd64) kubernetes/7c48c2b/scheduler", "system:serviceaccount:team:kube-scheduler", nil}
@@ -177,7 +178,11 @@ func TestDefaultLimitsCatchWhatTheySay(t *testing.T) {
 		},
 		"3 deletecollection": {
 			{operator, "DELETE /api/v1/namespaces/a/configmaps", "delete-collections"},
-			{replicaSets, "DELETE /api/v1/namespaces/a/pods", "delete-collections"},
+			// A namespace that is deleted is emptied type by type; who only says so pays.
+			{namespaces, "DELETE /api/v1/namespaces/a/pods", ""},
+			{namespaces, "DELETE /apis/apps/v1/namespaces/a/deployments", ""},
+			{manager, "DELETE /api/v1/namespaces/a/configmaps", ""},
+			{notManager, "DELETE /api/v1/namespaces/a/pods", "delete-collections unknown-clients"},
 			{kubectl, "DELETE /apis/apps/v1/namespaces/a/deployments?labelSelector=x", "delete-collections"},
 			{operator, "DELETE /apis/apps/v1/namespaces/a/deployments/d", ""},
 			// Leader election must go on whatever somebody deletes.
