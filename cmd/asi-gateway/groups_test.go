@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -196,7 +197,7 @@ func TestExplanationNamesRouteAndGroup(t *testing.T) {
 			t.Errorf("%+v, %v", s, faults)
 		}
 	}
-	none := &v1alpha1.RateLimit{ObjectMeta: metav1.ObjectMeta{Name: "none"}, Spec: v1alpha1.RateLimitSpec{Mode: v1alpha1.ModeEnforce}}
+	none := &v1alpha1.RateLimit{ObjectMeta: metav1.ObjectMeta{Name: "none"}, Spec: v1alpha1.RateLimitSpec{QPS: &resource.Quantity{}, Mode: v1alpha1.ModeEnforce}}
 	p.limiter.Update([]*v1alpha1.RateLimit{none}, 0)
 	if s, _ := p.Explain(t.Context(), &v1alpha1.RequestExplanationSpec{Path: "/api/v1/pods"}); s.RefusedBy != "ratelimit/none" {
 		t.Errorf("what comes first in the chain is not named: %+v", s)

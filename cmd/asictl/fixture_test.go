@@ -201,7 +201,7 @@ func (g *gateway) Explain(_ context.Context, spec *v1alpha1.RequestExplanationSp
 			continue
 		}
 		s.Limits = append(s.Limits, v1alpha1.ExplainedLimit{
-			Name: l.Name, Mode: l.Spec.Mode, BeforeAuthentication: !request.NeedsIdentity(&l.Spec.Match), Rate: l.Spec.QPS, Tokens: l.Spec.QPS,
+			Name: l.Name, Mode: l.Spec.Mode, BeforeAuthentication: !request.NeedsIdentity(&l.Spec.Match), Rate: *l.Spec.QPS, Tokens: *l.Spec.QPS,
 		})
 		if l.Spec.QPS.IsZero() && l.Spec.Mode == v1alpha1.ModeEnforce && s.RefusedBy == "" {
 			s.RefusedBy = "ratelimit/" + l.Name

@@ -35,6 +35,14 @@ func exact(q resource.Quantity) string {
 	return strconv.FormatFloat(q.AsApproximateFloat64(), 'f', -1, 64)
 }
 
+// rateOrNone is a rate that may be left out.
+func rateOrNone(q *resource.Quantity) string {
+	if q == nil {
+		return "none"
+	}
+	return exact(*q)
+}
+
 // formatTime has the form 5m12s, without units that are zero at its end.
 func formatTime(d time.Duration) string {
 	s := d.Round(time.Second).String()

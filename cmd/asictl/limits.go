@@ -166,14 +166,17 @@ func printLimits(ctx context.Context, client *client, limits []v1alpha1.RateLimi
 		}
 		cells = append(cells, active(&l.Status, l.Generation))
 		if wide {
-			perNode, inFlight := none, none
+			floor, perNode, inFlight := none, none, none
+			if l.Spec.QPS != nil {
+				floor = exact(*l.Spec.QPS)
+			}
 			if l.Spec.QPSPerNode != nil {
 				perNode = exact(*l.Spec.QPSPerNode)
 			}
 			if l.Spec.MaxInFlight != nil {
 				inFlight = strconv.Itoa(int(*l.Spec.MaxInFlight))
 			}
-			cells = append(cells, exact(l.Spec.QPS), perNode, inFlight, strconv.FormatInt(s.buckets, 10),
+			cells = append(cells, floor, perNode, inFlight, strconv.FormatInt(s.buckets, 10),
 				describeClients(&l.Spec.Match.Clients), describeRequests(&l.Spec.Match))
 		}
 		t.add(cells...)
@@ -184,6 +187,9 @@ func printLimits(ctx context.Context, client *client, limits []v1alpha1.RateLimi
 // effective is the limit in force. Without counters it is not known where it
 // follows the nodes.
 func effective(spec *v1alpha1.RateLimitSpec, s counters) (rate, burst string) {
+	if spec.QPS == nil {
+		return none, none
+	}
 	floor, nodes := spec.QPS.AsApproximateFloat64(), 0
 	perNode := 0.0
 	if spec.QPSPerNode != nil {

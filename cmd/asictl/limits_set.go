@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,9 @@ func (v quantityValue) Set(s string) error {
 
 // limitFlags are the fields of a limit that can be set.
 type limitFlags struct {
-	qps, perNode    resource.Quantity
+	qps, perNode resource.Quantity
+	// qpsGiven tells a qps of 0 from none.
+	qpsGiven        bool
 	burst, inFlight int32
 	mode            v1alpha1.Mode
 
@@ -81,8 +82,8 @@ func (f *limitFlags) check(flags *pflag.FlagSet) error {
 	}
 	if f.create {
 		switch {
-		case !flags.Changed("qps"):
-			return usagef("a new limit needs --qps")
+		case !flags.Changed("qps") && f.inFlight == 0:
+			return usagef("a new limit needs --qps or --max-in-flight")
 		case len(matching) == 0 && !f.everyone:
 			return usagef("a new limit without --user-agent, --verb, --resource or the like is for the requests of every client; say --match-all if that is meant")
 		case len(matching) > 0 && f.everyone:
@@ -125,6 +126,7 @@ func (c *cli) limitsSetCommand() *cobra.Command {
 		if err := f.check(command.Flags()); err != nil {
 			return err
 		}
+		f.qpsGiven = command.Flags().Changed("qps")
 		client, err := c.connect()
 		if err != nil {
 			return err
@@ -144,7 +146,10 @@ func bindDryRun(command *cobra.Command, dryRun *bool) {
 func (c *cli) createLimit(ctx context.Context, client *client, name string, f *limitFlags, dryRun bool) error {
 	limit := &v1alpha1.RateLimit{}
 	limit.Name = name
-	limit.Spec = v1alpha1.RateLimitSpec{Match: f.match.match(), Per: f.per, QPS: f.qps, Scope: f.scope, Mode: f.mode}
+	limit.Spec = v1alpha1.RateLimitSpec{Match: f.match.match(), Per: f.per, Scope: f.scope, Mode: f.mode}
+	if f.qpsGiven {
+		limit.Spec.QPS = &f.qps
+	}
 	if !f.perNode.IsZero() {
 		limit.Spec.QPSPerNode = &f.perNode
 	}
@@ -156,7 +161,7 @@ func (c *cli) createLimit(ctx context.Context, client *client, name string, f *l
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "%s created: %s, qps %s, for %s%s\n", ref(rateLimits, name), limit.Spec.Mode, exact(limit.Spec.QPS), printable(describeMatch(&limit.Spec.Match)), dryRunSuffix(dryRun))
+	fmt.Fprintf(c.out, "%s created: %s, qps %s, for %s%s\n", ref(rateLimits, name), limit.Spec.Mode, rateOrNone(limit.Spec.QPS), printable(describeMatch(&limit.Spec.Match)), dryRunSuffix(dryRun))
 	c.noteMode(limit)
 	return nil
 }
@@ -197,16 +202,12 @@ func (f *limitFlags) edits(flags *pflag.FlagSet) []edit {
 		}
 		return value
 	}
-	add("qps", "qps", f.qps.String(), func(s *v1alpha1.RateLimitSpec) string { return exact(s.QPS) })
-	add("qps-per-node", "qpsPerNode", orNull(f.perNode.IsZero(), f.perNode.String()), func(s *v1alpha1.RateLimitSpec) string {
-		if s.QPSPerNode == nil {
-			return "none"
-		}
-		return exact(*s.QPSPerNode)
-	})
+	add("qps", "qps", f.qps.String(), func(s *v1alpha1.RateLimitSpec) string { return rateOrNone(s.QPS) })
+	add("qps-per-node", "qpsPerNode", orNull(f.perNode.IsZero(), f.perNode.String()), func(s *v1alpha1.RateLimitSpec) string { return rateOrNone(s.QPSPerNode) })
 	add("burst", "burst", orNull(f.burst == 0, f.burst), func(s *v1alpha1.RateLimitSpec) string {
 		if s.Burst == nil {
-			return fmt.Sprintf("%d (default)", int64(math.Max(1, math.Ceil(s.QPS.AsApproximateFloat64()))))
+			_, burst := v1alpha1.EffectiveRate(s, 0)
+			return fmt.Sprintf("%d (default)", int64(burst))
 		}
 		return strconv.Itoa(int(*s.Burst))
 	})

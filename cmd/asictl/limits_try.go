@@ -100,7 +100,7 @@ func (c *cli) noteExisting(ctx context.Context, client *client, recommended []*v
 	for _, limit := range recommended {
 		for i := range existing.Items {
 			if e := &existing.Items[i]; e.Name == limit.Name && e.Spec.Mode == v1alpha1.ModeEnforce {
-				note(c.err, "%s exists and is enforced, at qps %s; applying this puts it into dry run", limit.Name, exact(e.Spec.QPS))
+				note(c.err, "%s exists and is enforced, at qps %s; applying this puts it into dry run", limit.Name, rateOrNone(e.Spec.QPS))
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func (c *cli) noteExisting(ctx context.Context, client *client, recommended []*v
 func printRecommended(w io.Writer, limits []*v1alpha1.RateLimit, noHeaders bool) error {
 	t := table{headers: []string{"NAME", "CLIENT", "REQUESTS", "QPS", "BURST"}}
 	for _, limit := range limits {
-		t.add(limit.Name, join(limit.Spec.Match.Clients.UserAgents, "*"), describeRequests(&limit.Spec.Match), exact(limit.Spec.QPS), strconv.Itoa(int(*limit.Spec.Burst)))
+		t.add(limit.Name, join(limit.Spec.Match.Clients.UserAgents, "*"), describeRequests(&limit.Spec.Match), rateOrNone(limit.Spec.QPS), strconv.Itoa(int(*limit.Spec.Burst)))
 	}
 	return t.print(w, noHeaders)
 }

@@ -97,7 +97,7 @@ func rateLimitColumns() []metav1.TableColumnDefinition {
 func rateLimitCells(l *v1alpha1.RateLimit) []any {
 	spec := &l.Spec
 	return []any{
-		string(spec.Mode), spec.QPS.String(), optionalQuantity(spec.QPSPerNode), optionalInt(spec.Burst), optionalInt(spec.MaxInFlight),
+		string(spec.Mode), optionalQuantity(spec.QPS), optionalQuantity(spec.QPSPerNode), optionalInt(spec.Burst), optionalInt(spec.MaxInFlight),
 		join(spec.Per, none), string(spec.Scope), active(&l.Status, l.Generation),
 		verbs(&spec.Match), resources(&spec.Match), clients(&spec.Match),
 	}

@@ -68,7 +68,7 @@ func Recommend(flows []v1alpha1.Flow, count int) []*v1alpha1.RateLimit {
 	for _, name := range names[:min(count, len(names))] {
 		g := groups[name]
 		f := g.flow
-		burst := int32(min(math.MaxInt32, math.Max(minBurst, math.Ceil(g.peak*headroom))))
+		qps, burst := roundUp(g.sustained*headroom), int32(min(math.MaxInt32, math.Max(minBurst, math.Ceil(g.peak*headroom))))
 		limit := &v1alpha1.RateLimit{}
 		limit.APIVersion, limit.Kind = v1alpha1.SchemeGroupVersion.String(), "RateLimit"
 		limit.Name = name
@@ -79,7 +79,7 @@ func Recommend(flows []v1alpha1.Flow, count int) []*v1alpha1.RateLimit {
 					Verbs: []string{f.Verb}, APIGroups: []string{f.APIGroup}, Resources: []string{resourceOf(f)}, ListScope: f.ListScope,
 				}},
 			},
-			QPS: roundUp(g.sustained * headroom), Burst: &burst, Mode: v1alpha1.ModeDryRun,
+			QPS: &qps, Burst: &burst, Mode: v1alpha1.ModeDryRun,
 		}
 		if f.ListShape != "" {
 			limit.Spec.Match.Requests[0].ListShapes = []v1alpha1.ListShape{f.ListShape}

@@ -43,11 +43,11 @@ func TestSimulationTellsWhatWouldHaveBeenRefused(t *testing.T) {
 		return v1alpha1.SimulatedLimit{Name: name, Spec: spec}
 	}
 	status := r.Simulate([]v1alpha1.SimulatedLimit{
-		limit("per-client", v1alpha1.RateLimitSpec{Match: lists, Per: []v1alpha1.BucketKey{v1alpha1.PerUserAgent}, QPS: resource.MustParse("5")}),
-		limit("together", v1alpha1.RateLimitSpec{Match: lists, QPS: resource.MustParse("26")}),
-		limit("closed", v1alpha1.RateLimitSpec{Match: lists, Except: v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"rogue"}}}, QPS: resource.MustParse("0")}),
-		limit("everything", v1alpha1.RateLimitSpec{Match: v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"kubelet"}}}, QPS: resource.MustParse("1")}),
-		limit("grows", v1alpha1.RateLimitSpec{Match: lists, QPS: resource.MustParse("1"), QPSPerNode: ptr(resource.MustParse("0.1"))}),
+		limit("per-client", v1alpha1.RateLimitSpec{Match: lists, Per: []v1alpha1.BucketKey{v1alpha1.PerUserAgent}, QPS: ptr(resource.MustParse("5"))}),
+		limit("together", v1alpha1.RateLimitSpec{Match: lists, QPS: ptr(resource.MustParse("26"))}),
+		limit("closed", v1alpha1.RateLimitSpec{Match: lists, Except: v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"rogue"}}}, QPS: ptr(resource.MustParse("0"))}),
+		limit("everything", v1alpha1.RateLimitSpec{Match: v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"kubelet"}}}, QPS: ptr(resource.MustParse("1"))}),
+		limit("grows", v1alpha1.RateLimitSpec{Match: lists, QPS: ptr(resource.MustParse("1")), QPSPerNode: ptr(resource.MustParse("0.1"))}),
 	}, 1000)
 	got := map[string]int64{}
 	for _, result := range status.Results {
@@ -75,6 +75,7 @@ func TestSimulationSaysWhatItCannotSee(t *testing.T) {
 		Match:  v1alpha1.Match{Clients: v1alpha1.ClientMatch{UserAgents: []string{"steady"}, Users: []string{"alice"}}},
 		Except: v1alpha1.Match{Requests: []v1alpha1.RequestMatch{{Namespaces: []string{"a"}}}},
 		Per:    []v1alpha1.BucketKey{v1alpha1.PerUser},
+		QPS:    &resource.Quantity{},
 	}}}, 0)
 	if len(status.Notes) != 3 || len(status.Results) != 1 || status.Results[0].Refused != 120 {
 		t.Errorf("%+v", status)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	testingclock "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
@@ -24,7 +25,7 @@ import (
 type option func(*v1alpha1.RateLimit)
 
 func rateLimit(name, qps string, options ...option) *v1alpha1.RateLimit {
-	o := &v1alpha1.RateLimit{Spec: v1alpha1.RateLimitSpec{QPS: resource.MustParse(qps)}}
+	o := &v1alpha1.RateLimit{Spec: v1alpha1.RateLimitSpec{QPS: ptr.To(resource.MustParse(qps))}}
 	o.Name = name
 	v1alpha1.SetDefaults_RateLimit(o)
 	for _, set := range options {
@@ -243,6 +244,21 @@ func TestMaxInFlight(t *testing.T) {
 	tickets[2].Done()
 	if live, _ := r.Live("a"); live.InFlight != 0 {
 		t.Errorf("%d in flight", live.InFlight)
+	}
+}
+
+func TestALimitWithoutARateBoundsWhatIsUnderWayAlone(t *testing.T) {
+	o := rateLimit("a", "1", maxInFlight(2))
+	o.Spec.QPS = nil
+	r := newRig(t, o)
+	x := attributes("x", "")
+	r.want("one by one", r.admit(10_000, x), 10_000)
+	var tickets [3]Ticket
+	for i := range tickets {
+		if d := r.Admit(BeforeAuthentication, x, &tickets[i]); d.Allowed != (i < 2) || (!d.Allowed && d.Reason != TooManyInFlight) {
+			t.Errorf("with %d under way: %+v", i, d)
+		}
+		defer tickets[i].Done()
 	}
 }
 

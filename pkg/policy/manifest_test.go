@@ -57,6 +57,27 @@ func TestInvalidPoliciesAreRefusedWithTheirPath(t *testing.T) {
 	}
 }
 
+// TestARateOfNothingMustBeMeant has the limits without a rate, and with a rate of 0,
+// that say for certain what they are.
+func TestARateOfNothingMustBeMeant(t *testing.T) {
+	for _, spec := range []string{
+		"{maxInFlight: 5}",
+		"{maxInFlight: 5, match: {clients: {userAgents: [a]}}}",
+		"{qps: 0, match: {clients: {userAgents: [a]}}}",
+		`{qps: 0, match: {requests: [{verbs: ["*"]}]}}`,
+		"{qps: 0, qpsPerNode: 1, match: {clients: {userAgents: [a]}}}",
+	} {
+		objects, err := Parse("good", []byte("apiVersion: gateway.asi.io/v1alpha1\nkind: RateLimit\nmetadata: {name: a}\nspec: "+spec))
+		if err != nil || len(objects) != 1 {
+			t.Errorf("%s: %v", spec, err)
+			continue
+		}
+		if limit := objects[0].(*v1alpha1.RateLimit); (limit.Spec.QPS == nil) == strings.Contains(spec, "qps: 0") {
+			t.Errorf("%s: qps %v", spec, limit.Spec.QPS)
+		}
+	}
+}
+
 func TestBrokenFileIsNamedWithItsLine(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/apiserver"
@@ -210,7 +211,7 @@ func (b *bench) make(t *testing.T, objects ...runtime.Object) {
 }
 
 func rateLimit(name, qps string, mode v1alpha1.Mode) *v1alpha1.RateLimit {
-	return &v1alpha1.RateLimit{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.RateLimitSpec{QPS: resource.MustParse(qps), Mode: mode}}
+	return &v1alpha1.RateLimit{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.RateLimitSpec{QPS: ptr.To(resource.MustParse(qps)), Mode: mode}}
 }
 
 func TestChangesAreInForceAtOnce(t *testing.T) {
@@ -218,16 +219,16 @@ func TestChangesAreInForceAtOnce(t *testing.T) {
 	b.make(t, rateLimit("a", "5", ""), rateLimit("b", "7", v1alpha1.ModeOff))
 	waitFor(t, b.rules.has(" a=5 b=7", 7))
 	b.make(t, rateLimit("a", "9", ""))
-	if err := b.client.Patch("application/merge-patch+json").Resource("ratelimits").Name("a").Body([]byte(`{"spec":{"qps":"0"}}`)).Do(t.Context()).Error(); err != nil {
+	if err := b.client.Patch("application/merge-patch+json").Resource("ratelimits").Name("a").Body([]byte(`{"spec":{"qps":"3"}}`)).Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, b.rules.has(" a=0 b=7", 7))
+	waitFor(t, b.rules.has(" a=3 b=7", 7))
 	b.nodes.set(9000)
-	waitFor(t, b.rules.has(" a=0 b=7", 9000))
+	waitFor(t, b.rules.has(" a=3 b=7", 9000))
 	if err := b.client.Delete().Resource("ratelimits").Name("b").Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, b.rules.has(" a=0", 9000))
+	waitFor(t, b.rules.has(" a=3", 9000))
 }
 
 func TestConditionsSayWhatIsInForce(t *testing.T) {

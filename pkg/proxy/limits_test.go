@@ -16,6 +16,7 @@ import (
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/auth"
@@ -49,7 +50,7 @@ func newLimiter(t testing.TB, limits ...*v1alpha1.RateLimit) *limiter.Limiter {
 }
 
 func limitOf(name, qps string, burst int32, match v1alpha1.Match) *v1alpha1.RateLimit {
-	o := &v1alpha1.RateLimit{Spec: v1alpha1.RateLimitSpec{Match: match, QPS: resource.MustParse(qps), Burst: &burst, Mode: v1alpha1.ModeEnforce}}
+	o := &v1alpha1.RateLimit{Spec: v1alpha1.RateLimitSpec{Match: match, QPS: ptr.To(resource.MustParse(qps)), Burst: &burst, Mode: v1alpha1.ModeEnforce}}
 	o.Name = name
 	return o
 }

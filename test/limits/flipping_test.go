@@ -71,7 +71,7 @@ func TestLimitsAreInForceEverywhereWithinASecond(t *testing.T) {
 	measure(t, "no kube-apiserver alive")
 
 	// Whoever shuts everybody out, himself included, can take it back.
-	o.apply("RateLimit", "everything", `{qps: 0}`)
+	o.apply("RateLimit", "everything", `{match: {requests: [{verbs: ["*"]}]}, qps: 0}`)
 	o.apply("Switch", "everything", `{type: ReadOnly, duration: 10m, reason: nothing works}`)
 	const list, write = "/api/v1/namespaces/default/configmaps", `{"metadata":{"name":"x"}}`
 	each := func(t *testing.T, check func(c *client) error) {

@@ -2,9 +2,16 @@ package v1alpha1
 
 import "math"
 
+// MaxQPS is more than any gateway can serve.
+const MaxQPS = 1_000_000
+
 // EffectiveRate returns what a limit comes to in a cluster of so many nodes: the
-// rate in requests per second, and the burst in requests.
+// rate in requests per second, and the burst in requests. Those of one without a
+// rate are such that nobody meets them.
 func EffectiveRate(s *RateLimitSpec, nodes int) (rate, burst float64) {
+	if s.QPS == nil {
+		return MaxQPS, MaxQPS
+	}
 	floor := s.QPS.AsApproximateFloat64()
 	rate = floor
 	if s.QPSPerNode != nil {

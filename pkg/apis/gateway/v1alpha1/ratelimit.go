@@ -43,8 +43,9 @@ type RateLimitSpec struct {
 	Per []BucketKey `json:"per,omitempty"`
 
 	// qps is how many requests per second pass in the long run, e.g. 2 or "0.5". 0
-	// refuses all.
-	QPS resource.Quantity `json:"qps"`
+	// refuses all. It may be left out where maxInFlight is given: no limit.
+	// +optional
+	QPS *resource.Quantity `json:"qps,omitempty"`
 
 	// qpsPerNode times the number of nodes of the cluster is the rate where that
 	// is more than qps.

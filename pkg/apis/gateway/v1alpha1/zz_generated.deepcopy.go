@@ -775,7 +775,11 @@ func (in *RateLimitSpec) DeepCopyInto(out *RateLimitSpec) {
 		*out = make([]BucketKey, len(*in))
 		copy(*out, *in)
 	}
-	out.QPS = in.QPS.DeepCopy()
+	if in.QPS != nil {
+		in, out := &in.QPS, &out.QPS
+		x := (*in).DeepCopy()
+		*out = &x
+	}
 	if in.QPSPerNode != nil {
 		in, out := &in.QPSPerNode, &out.QPSPerNode
 		x := (*in).DeepCopy()

@@ -1928,7 +1928,7 @@ func schema_pkg_apis_gateway_v1alpha1_RateLimitSpec(ref common.ReferenceCallback
 					},
 					"qps": {
 						SchemaProps: spec.SchemaProps{
-							Description: "qps is how many requests per second pass in the long run, e.g. 2 or \"0.5\". 0 refuses all.",
+							Description: "qps is how many requests per second pass in the long run, e.g. 2 or \"0.5\". 0 refuses all. It may be left out where maxInFlight is given: no limit.",
 							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
 						},
 					},
@@ -1977,7 +1977,6 @@ func schema_pkg_apis_gateway_v1alpha1_RateLimitSpec(ref common.ReferenceCallback
 						},
 					},
 				},
-				Required: []string{"qps"},
 			},
 		},
 		Dependencies: []string{

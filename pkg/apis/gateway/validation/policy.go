@@ -1,10 +1,11 @@
 package validation
 
 import (
-	"reflect"
+	"slices"
 	"strings"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,8 +16,6 @@ import (
 )
 
 const (
-	// maxQPS is more than any gateway can serve.
-	maxQPS         = 1_000_000
 	maxStaleness   = 10 * time.Minute
 	maxDuration    = 7 * 24 * time.Hour
 	maxReasonBytes = 1024
@@ -39,7 +38,7 @@ func ValidateRateLimit(o *v1alpha1.RateLimit) field.ErrorList {
 	errs = append(errs, ValidateMatch(&o.Spec.Match, spec.Child("match"))...)
 	errs = append(errs, ValidateMatch(&o.Spec.Except, spec.Child("except"))...)
 	errs = append(errs, each(o.Spec.Per, spec.Child("per"), oneOf(bucketKeys))...)
-	errs = append(errs, validateRate(o.Spec.QPS, spec.Child("qps"))...)
+	errs = append(errs, rateGiven(&o.Spec, spec)...)
 	if o.Spec.QPSPerNode != nil {
 		errs = append(errs, validateRate(*o.Spec.QPSPerNode, spec.Child("qpsPerNode"))...)
 	}
@@ -56,11 +55,48 @@ func ValidateRateLimit(o *v1alpha1.RateLimit) field.ErrorList {
 	return errs
 }
 
+// rateGiven wants what the limit is in so many words: what is left out must not be
+// taken for a rate of 0, and a rate of 0 not for everybody.
+func rateGiven(s *v1alpha1.RateLimitSpec, spec *field.Path) field.ErrorList {
+	if s.QPS == nil {
+		return rateMissing(s, spec)
+	}
+	errs := validateRate(*s.QPS, spec.Child("qps"))
+	if s.QPS.IsZero() && matchesAll(&s.Match) {
+		errs = append(errs, field.Required(spec.Child("match"), `with qps 0 an empty one would refuse every request of every client; if that is meant match the verb "*"`))
+	}
+	return errs
+}
+
+func rateMissing(s *v1alpha1.RateLimitSpec, spec *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	qps := spec.Child("qps")
+	switch {
+	case s.QPSPerNode != nil:
+		errs = append(errs, field.Required(qps, "say what passes while the nodes could not be counted yet"))
+	case s.MaxInFlight == nil:
+		errs = append(errs, field.Required(qps, "say how many requests per second pass, or maxInFlight how many at a time; to refuse all set qps to 0"))
+	case s.Scope == v1alpha1.ScopeGlobal:
+		errs = append(errs, field.Required(qps, "it is what limits of scope Global count together: maxInFlight is of each gateway"))
+	}
+	if s.Burst != nil {
+		errs = append(errs, field.Forbidden(spec.Child("burst"), "means nothing without qps"))
+	}
+	return errs
+}
+
+// matchesAll tells a match that every request has because it says nothing.
+func matchesAll(m *v1alpha1.Match) bool {
+	same := apiequality.Semantic.DeepEqual
+	return same(m.Clients, v1alpha1.ClientMatch{}) &&
+		(len(m.Requests) == 0 || slices.ContainsFunc(m.Requests, func(r v1alpha1.RequestMatch) bool { return same(r, v1alpha1.RequestMatch{}) }))
+}
+
 func validateRate(q resource.Quantity, path *field.Path) field.ErrorList {
 	switch {
 	case q.Sign() < 0:
 		return field.ErrorList{field.Invalid(path, q.String(), "is negative")}
-	case q.CmpInt64(maxQPS) > 0:
+	case q.CmpInt64(v1alpha1.MaxQPS) > 0:
 		return field.ErrorList{field.Invalid(path, q.String(), "is more than 1,000,000 requests per second; for no limit set mode to Off")}
 	case q.Sign() > 0 && q.AsApproximateFloat64() < 0.001:
 		return field.ErrorList{field.Invalid(path, q.String(), "is less than one request in 1,000 seconds; to refuse all requests set 0")}
@@ -143,7 +179,7 @@ func ValidateSwitch(o *v1alpha1.Switch) field.ErrorList {
 	if scope := o.Spec.Freeze; scope != nil {
 		path := spec.Child("freeze")
 		errs = append(errs, validateSwitchScope(scope, path)...)
-		if reflect.ValueOf(scope.Match).IsZero() {
+		if matchesAll(&scope.Match) {
 			errs = append(errs, field.Required(path.Child("match"), "an empty one would freeze the whole cluster, reads included; to stop all writes use type ReadOnly"))
 		}
 	}
