@@ -78,6 +78,23 @@ func TestARateOfNothingMustBeMeant(t *testing.T) {
 	}
 }
 
+// TestWhatCanNeverMatchIsRefusedWithWhatToWrite has the ways of kubectl and of other
+// fields in fields that do not know them.
+func TestWhatCanNeverMatchIsRefusedWithWhatToWrite(t *testing.T) {
+	for match, want := range map[string]string{
+		"{requests: [{resources: [deployments.apps]}]}":               "apiGroups: [apps], resources: [deployments]",
+		"{requests: [{resources: [deployments.apps/scale]}]}":         "apiGroups: [apps], resources: [deployments/scale]",
+		"{requests: [{resources: [certificates.cert-manager.io/*]}]}": "apiGroups: [cert-manager.io], resources: [certificates/*]",
+		`{clients: {users: ["system:serviceaccount:a:*"]}}`:           "serviceAccounts: [NAMESPACE/*]",
+		`{clients: {groups: ["*"]}}`:                                  "system:authenticated",
+	} {
+		_, err := Parse("bad", []byte("apiVersion: gateway.asi.io/v1alpha1\nkind: RateLimit\nmetadata: {name: a}\nspec: {qps: 1, match: "+match+"}"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", match, err, want)
+		}
+	}
+}
+
 func TestBrokenFileIsNamedWithItsLine(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

@@ -138,6 +138,8 @@ func userName(name string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.TooLong(path, "", maxName)}
 	case strings.ContainsFunc(name, isControl):
 		return field.ErrorList{field.Invalid(path, name, "has a control character")}
+	case strings.Contains(name, "*"):
+		return field.ErrorList{field.Invalid(path, name, `is compared with whole names, in which "*" stands for nothing else: leave the list out for everybody, name a group for many (system:authenticated, system:serviceaccounts:NAMESPACE), or use serviceAccounts: [NAMESPACE/*]`)}
 	}
 	return nil
 }
@@ -183,6 +185,11 @@ func resourceName(value string, path *field.Path) field.ErrorList {
 	part := func(s string) bool { return s == "*" || len(utilvalidation.IsDNS1123Subdomain(s)) == 0 }
 	if !part(name) || (divided && !part(subresource)) {
 		return field.ErrorList{field.Invalid(path, value, `want the plural name as in URLs, in lower case, e.g. "pods" or "pods/status"`)}
+	}
+	if plural, group, found := strings.Cut(name, "."); found {
+		// As kubectl has it.
+		want := strings.Replace(value, name, plural, 1)
+		return field.ErrorList{field.Invalid(path, value, "is a resource and its API group, which are compared apart: write apiGroups: ["+group+"], resources: ["+want+"]")}
 	}
 	return nil
 }
