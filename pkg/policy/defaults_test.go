@@ -105,6 +105,7 @@ func (p *defaultPolicies) caught(t *testing.T, from sender, line string) []strin
 
 // The clients of limits.md, as they are in a cluster.
 var (
+	masters       = []string{user.SystemPrivilegedGroup, user.AllAuthenticated}
 	node          = []string{"system:nodes", user.AllAuthenticated}
 	kubelet       = sender{"kubelet/v1.30.0 (linux/amd64) kubernetes/7c48c2b", "system:node:n1", node}
 	kubeletFoo    = sender{"kubelet-foo/v1.30.0 (linux/amd64) kubernetes/7c48c2b", "system:serviceaccount:team:foo", nil}
@@ -531,6 +532,17 @@ func TestDefaultClassesTellClientsApart(t *testing.T) {
 		{prometheus, anything, "observability", "", "P3"},
 		{stateMetrics, anything, "observability", "", "P3"},
 		{detector, anything, "observability", "", "P3"},
+		{sender{kubectl.userAgent, "kubernetes-admin", masters}, anything, "admins", "", "P1"},
+		{sender{kubectlFoo.userAgent, "kubernetes-admin", masters}, anything, "admins", "", "P1"},
+		{sender{curl.userAgent, "kubernetes-admin", masters}, anything, "admins", "", "P1"},
+		{sender{helm.userAgent, "kubernetes-admin", masters}, anything, "admins", "", "P1"},
+		// A program that has borrowed the administrator's kubeconfig is what it was.
+		{sender{operator.userAgent, "kubernetes-admin", masters}, anything, "platform", "", "P2"},
+		{sender{prometheus.userAgent, "kubernetes-admin", masters}, anything, "observability", "", "P3"},
+		{sender{kubelet.userAgent, "kubernetes-admin", masters}, anything, "unknown", "kubelet", "P4"},
+		// A user of that name is none: masters are a group.
+		{sender{kubectl.userAgent, "system:masters", nil}, anything, "tools", "", "P3"},
+		{sender{userAgent: kubectl.userAgent}, anything, "tools", "", "P3"},
 		{kubectl, anything, "tools", "", "P3"},
 		{kubectlFoo, anything, "tools", "", "P3"},
 		{helm, anything, "tools", "", "P3"},
@@ -577,6 +589,7 @@ func TestDefaultRoutesKeepTheControlPlaneApart(t *testing.T) {
 		{provisioner, "POST /api/v1/persistentvolumes", "others"},
 		{prometheus, "GET /api/v1/pods", "others"},
 		{prometheus, "GET /metrics", "others"},
+		{sender{kubectl.userAgent, "kubernetes-admin", masters}, "GET /version", "control-plane"},
 		{kubectl, "GET /version", "others"},
 		{curl, anything, "others"},
 		{nameless, lease, "others"},

@@ -106,7 +106,7 @@ func TestPoliciesOutliveRestarts(t *testing.T) {
 		}
 		return found
 	}
-	const defaultLimits, defaultClasses, ofFiles = 22, 8, 3
+	const defaultLimits, defaultClasses, ofFiles = 22, 9, 3
 	eventually(t, 20*time.Second, func(ctx context.Context) error {
 		if found := names(ctx); len(found) != defaultLimits+defaultClasses+ofFiles || !found["RateLimit untouched"] || !found["ClientClass from-file"] {
 			return fmt.Errorf("%d policies: %v", len(found), found)
