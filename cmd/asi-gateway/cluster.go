@@ -109,9 +109,16 @@ func (c *cluster) connect(o *options, config *rest.Config, registry prometheus.R
 	if len(main) == 0 {
 		main = []string{config.Host}
 	}
-	c.seeds = []*v1alpha1.UpstreamGroup{routing.StaticGroup(v1alpha1.GroupMain, main...)}
+	group, err := o.flaggedGroup(v1alpha1.GroupMain, main)
+	if err != nil {
+		return err
+	}
+	c.seeds = []*v1alpha1.UpstreamGroup{group}
 	if len(o.bypassServers) > 0 {
-		c.seeds = append(c.seeds, routing.StaticGroup(v1alpha1.GroupBypass, o.bypassServers...))
+		if group, err = o.flaggedGroup(v1alpha1.GroupBypass, o.bypassServers); err != nil {
+			return err
+		}
+		c.seeds = append(c.seeds, group)
 	}
 	own, err := ownClient(config)
 	if err != nil {

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/policy"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
+	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
 // router decides which servers answer a request.
@@ -19,6 +22,16 @@ type router interface {
 	// Explain tells which Route or Switch decides about a request, which group would
 	// serve it, and whether that one's limits refuse it.
 	Explain(a *request.Attributes) (route, group string, refused bool)
+}
+
+// flaggedGroup makes the UpstreamGroup of a flag. One that the API would not take
+// could never become an object.
+func (o *options) flaggedGroup(name string, servers []string) (*v1alpha1.UpstreamGroup, error) {
+	group := routing.StaticGroup(name, servers...)
+	if faults := policy.Validate(group); len(faults) > 0 {
+		return nil, fmt.Errorf("%s: %w", o.flagOf(name), faults.ToAggregate())
+	}
+	return group, nil
 }
 
 // seedGroups makes UpstreamGroups of the flags, once: from then on the objects

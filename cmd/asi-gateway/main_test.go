@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,9 @@ func TestBadCommandLineNamesTheFlag(t *testing.T) {
 		{[]string{"--kubeconfig", good, "--proxy-client-key-file", "x"}, []string{"--proxy-client-cert-file", "both or neither"}},
 		{[]string{"--kubeconfig", good, "--main-servers", "http://a"}, []string{"--main-servers", "https://HOST:PORT"}},
 		{[]string{"--kubeconfig", good, "--bypass-servers", "https://a/b"}, []string{"--bypass-servers", "https://HOST:PORT"}},
+		{[]string{"--kubeconfig", good, "--main-servers", "https://a:1,https://b:1,https://a:1"}, []string{"--main-servers", "Duplicate", "https://a:1"}},
+		{[]string{"--kubeconfig", good, "--bypass-servers", "https://a:70000"}, []string{"--bypass-servers", "https://a:70000"}},
+		{[]string{"--kubeconfig", good, "--main-servers", "https://a:1" + strings.Repeat(",https://a", 64)}, []string{"--main-servers", "at most 64"}},
 		{[]string{"--kubeconfig", good, "--request-timeout", "1ms", "--outage-auth-ttl", "-1s"}, []string{"--request-timeout", "--outage-auth-ttl"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "pods,gadgets"}, []string{"--cache-resources", `"gadgets"`, "deployments.apps", "widgets.v1.example.com"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "events"}, []string{"--cache-resources", `"events"`}},
@@ -127,11 +131,11 @@ func FuzzServers(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, server string) {
-		urls, err := parseServers([]string{server})
+		group, err := newOptions().flaggedGroup("main", []string{server})
 		if err != nil {
 			return
 		}
-		if u := urls[0]; u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		if u, err := url.Parse(group.Spec.Servers[0].URL); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
 			t.Fatalf("%q was accepted as %v", server, u)
 		}
 	})

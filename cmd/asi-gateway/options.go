@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/cache"
 )
 
@@ -211,9 +212,12 @@ func (o *options) validate() error {
 	if o.replicaName == "" {
 		fault("--replica-name: is empty")
 	}
-	for flag, servers := range map[string][]string{"--main-servers": o.mainServers, "--bypass-servers": o.bypassServers} {
-		if _, err := parseServers(servers); err != nil {
-			fault("%s: %w", flag, err)
+	for group, servers := range map[string][]string{v1alpha1.GroupMain: o.mainServers, v1alpha1.GroupBypass: o.bypassServers} {
+		if len(servers) == 0 {
+			continue
+		}
+		if _, err := o.flaggedGroup(group, servers); err != nil {
+			fault("%w", err)
 		}
 	}
 	if o.cacheMemoryLimit.Sign() < 0 {
@@ -251,21 +255,6 @@ func replicaName() string {
 		return "gateway"
 	}
 	return host
-}
-
-func parseServers(servers []string) ([]*url.URL, error) {
-	var urls []*url.URL
-	for _, server := range servers {
-		u, err := url.Parse(server)
-		if err != nil {
-			return nil, err
-		}
-		if u.Scheme != "https" || u.Hostname() == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			return nil, fmt.Errorf("%q: want https://HOST:PORT", server)
-		}
-		urls = append(urls, u)
-	}
-	return urls, nil
 }
 
 func parseRanges(cidrs []string) ([]netip.Prefix, error) {
