@@ -56,6 +56,9 @@ func TestBadCommandLineNamesTheFlag(t *testing.T) {
 		{[]string{"--kubeconfig", good, "--main-servers", "https://a:1,https://b:1,https://a:1"}, []string{"--main-servers", "Duplicate", "https://a:1"}},
 		{[]string{"--kubeconfig", good, "--bypass-servers", "https://a:70000"}, []string{"--bypass-servers", "https://a:70000"}},
 		{[]string{"--kubeconfig", good, "--main-servers", "https://a:1" + strings.Repeat(",https://a", 64)}, []string{"--main-servers", "at most 64"}},
+		{[]string{"--kubeconfig", good, "--etcd-servers", "https://a:2379,http://10.0.0.1:2379"}, []string{"--etcd-servers", `"http://10.0.0.1:2379"`, "loopback"}},
+		{[]string{"--kubeconfig", good, "--etcd-servers", "http://etcd:2379"}, []string{"--etcd-servers", `"http://etcd:2379"`}},
+		{[]string{"--kubeconfig", good, "--etcd-servers", "ftp://a"}, []string{"--etcd-servers", "https://HOST:PORT"}},
 		{[]string{"--kubeconfig", good, "--request-timeout", "1ms", "--outage-auth-ttl", "-1s"}, []string{"--request-timeout", "--outage-auth-ttl"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "pods,gadgets"}, []string{"--cache-resources", `"gadgets"`, "deployments.apps", "widgets.v1.example.com"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "events"}, []string{"--cache-resources", `"events"`}},
@@ -75,6 +78,17 @@ func TestBadCommandLineNamesTheFlag(t *testing.T) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%v: %q does not say %s", tc.args, err, want)
 			}
+		}
+	}
+}
+
+func TestPlainEtcdIsForLoopback(t *testing.T) {
+	for server, want := range map[string]bool{
+		"https://10.0.0.1:2379": true, "unix:///run/etcd": true, "http://127.0.0.1:2379": true, "http://[::1]:2379": true, "http://localhost:2379": true,
+		"http://10.0.0.1:2379": false, "http://localhost.example.com": false, "http://": false, "etcd:2379": false, "%zz": false,
+	} {
+		if got := isEtcdURL(server); got != want {
+			t.Errorf("%q: %t, want %t", server, got, want)
 		}
 	}
 }

@@ -199,8 +199,8 @@ func (o *options) validate() error {
 	pair(o.proxyClientCert, o.proxyClientKey, "--proxy-client-cert-file", "--proxy-client-key-file")
 	pair(o.etcdCertFile, o.etcdKeyFile, "--etcd-certfile", "--etcd-keyfile")
 	for _, server := range o.etcdServers {
-		if u, err := url.Parse(server); err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) {
-			fault("--etcd-servers: %q: want https://HOST:PORT", server)
+		if !isEtcdURL(server) {
+			fault("--etcd-servers: %q: want https://HOST:PORT; http:// is for an etcd on loopback only, since who can read or change policies on their way decides about all that passes", server)
 		}
 	}
 	if !strings.HasPrefix(o.etcdPrefix, "/") {
@@ -255,6 +255,18 @@ func replicaName() string {
 		return "gateway"
 	}
 	return host
+}
+
+func isEtcdURL(server string) bool {
+	u, err := url.Parse(server)
+	if err != nil {
+		return false
+	}
+	return slices.Contains([]string{"https", "unix", "unixs"}, u.Scheme) || (u.Scheme == "http" && isLoopback(u.Hostname()))
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func parseRanges(cidrs []string) ([]netip.Prefix, error) {
