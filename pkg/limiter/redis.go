@@ -5,6 +5,7 @@ import (
 	_ "embed" // redis.lua
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -53,10 +54,10 @@ type Redis struct {
 
 // NewRedis returns the counters at a URL (redis://, rediss:// or unix://). It
 // does not connect yet. Gateways of the same cluster use the same prefix.
-func NewRedis(url, prefix string) (*Redis, error) {
-	o, err := redis.ParseURL(url)
+func NewRedis(address, prefix string) (*Redis, error) {
+	o, err := redis.ParseURL(address)
 	if err != nil {
-		return nil, fmt.Errorf("URL of Redis: %w", err)
+		return nil, fmt.Errorf("URL of Redis: %w", urlFault(address, err))
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = callTimeout, callTimeout, callTimeout, callTimeout
 	o.ContextTimeoutEnabled = true
@@ -71,6 +72,16 @@ func NewRedis(url, prefix string) (*Redis, error) {
 	}
 	r.client.Store(redis.NewClient(o))
 	return r, nil
+}
+
+// urlFault says what is wrong with a URL, but does not quote what may be of a
+// password.
+func urlFault(address string, err error) error {
+	var unparsable *url.Error
+	if errors.As(err, &unparsable) || strings.Contains(address, "@") {
+		return errors.New("it is not shown, since it may have a password; want redis://USER:PASSWORD@HOST:PORT/DATABASE, with what is special in the password percent-encoded")
+	}
+	return err
 }
 
 // Close ends the connections.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -473,6 +474,27 @@ func TestLeaseScript(t *testing.T) {
 				t.Errorf("after its deadline: %v", err)
 			}
 		})
+	}
+}
+
+func TestAFaultyURLDoesNotTellThePassword(t *testing.T) {
+	for _, address := range []string{
+		"redis://:opensesame@host:6379/a/b", "redis://:opensesame@host:nope", "redis://:open%sesame@host", "redis://:opensesame",
+		"redis://:1/opensesame@host:6379", "http://u:opensesame@host", "redis://:open sesame@host", "redis://:opensesame@host?dial_timeout=x",
+	} {
+		_, err := NewRedis(address, "p")
+		if err == nil || !strings.Contains(err.Error(), "percent-encoded") {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		for _, part := range []string{"open", "sesame", "host:"} {
+			if strings.Contains(err.Error(), part) {
+				t.Errorf("%s: the error says %s: %v", address, part, err)
+			}
+		}
+	}
+	if _, err := NewRedis("http://host", "p"); err == nil || !strings.Contains(err.Error(), "scheme") {
+		t.Errorf("of what has no password it is not said what is wrong: %v", err)
 	}
 }
 
