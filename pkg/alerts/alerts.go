@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
@@ -33,6 +34,8 @@ const (
 // limits knows what RateLimits refuse.
 type limits interface {
 	LiveAll() map[string]v1alpha1.LimitCounters
+	// UID returns that of a RateLimit.
+	UID(name string) types.UID
 }
 
 // Watcher looks for limits that keep refusing. Use New.
@@ -114,7 +117,8 @@ func (w *Watcher) tell(name string, s *streak) {
 	took := time.Duration(s.intervals) * interval
 	w.gauge.WithLabelValues(name).Set(1)
 	w.log.Warn("a limit keeps refusing", zap.String("limit", name), zap.Int64("refused", s.seen-s.before), zap.Duration("for", took))
-	limit := &corev1.ObjectReference{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "RateLimit", Name: name}
+	// kubectl describe looks for the Events of a UID.
+	limit := &corev1.ObjectReference{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "RateLimit", Name: name, UID: w.limits.UID(name)}
 	w.events.Eventf(limit, corev1.EventTypeWarning, Reason,
 		"%d requests were over the limit in the last %s, without a pause; asictl top --sort refused shows whose", s.seen-s.before, took)
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -18,10 +21,24 @@ type counters map[string]v1alpha1.LimitCounters
 
 func (c counters) LiveAll() map[string]v1alpha1.LimitCounters { return c }
 
+func (c counters) UID(name string) types.UID { return types.UID("uid of " + name) }
+
+// objects notes what Events are about.
+type objects struct {
+	record.EventRecorder
+	seen []corev1.ObjectReference
+}
+
+func (o *objects) Eventf(object runtime.Object, kind, reason, format string, args ...any) {
+	o.seen = append(o.seen, *object.(*corev1.ObjectReference))
+	o.EventRecorder.Eventf(object, kind, reason, format, args...)
+}
+
 func TestOnlySustainedRefusalsAreTold(t *testing.T) {
 	limits := counters{}
 	recorder := record.NewFakeRecorder(100)
-	w := New(limits, recorder, clocktesting.NewFakeClock(time.Now()), zap.NewNop(), prometheus.NewRegistry())
+	about := &objects{EventRecorder: recorder}
+	w := New(limits, about, clocktesting.NewFakeClock(time.Now()), zap.NewNop(), prometheus.NewRegistry())
 	refuse := func(name string, n int64) {
 		c := limits[name]
 		c.Refused += n
@@ -58,6 +75,11 @@ func TestOnlySustainedRefusalsAreTold(t *testing.T) {
 	w.look()
 	if n := events(); n != 1 || testutil.ToFloat64(w.gauge.WithLabelValues("steady")) != 1 {
 		t.Errorf("%d events after a minute", n)
+	}
+	// As kubectl describe looks for it.
+	want := corev1.ObjectReference{APIVersion: "gateway.asi.io/v1alpha1", Kind: "RateLimit", Name: "steady", UID: "uid of steady"}
+	if len(about.seen) != 1 || about.seen[0] != want {
+		t.Errorf("the Event is about %+v, want %+v", about.seen, want)
 	}
 	for range repeat {
 		refuse("steady", 1)

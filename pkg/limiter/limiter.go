@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
@@ -70,8 +71,10 @@ type Limiter struct {
 // snapshot is what requests are decided by. It is immutable.
 type snapshot struct {
 	phases [2]ruleSet
-	// states are those of all rules, also of those that are off.
+	// states are those of all rules, also of those that are off; uids are of their
+	// objects.
 	states map[string]*state
+	uids   map[string]types.UID
 }
 
 // ruleSet are the rules of a phase.
@@ -157,12 +160,12 @@ func (l *Limiter) Update(objects []*v1alpha1.RateLimit, nodes int) {
 	defer l.mu.Unlock()
 	now := l.clock.Now()
 	old := l.snapshot.Load()
-	next := &snapshot{states: make(map[string]*state, len(objects))}
+	next := &snapshot{states: make(map[string]*state, len(objects)), uids: make(map[string]types.UID, len(objects))}
 	var entries [2][]request.Entry
 	objects = slices.SortedFunc(slices.Values(objects), func(a, b *v1alpha1.RateLimit) int { return cmp.Compare(a.Name, b.Name) })
 	for _, o := range objects {
 		s := l.updateState(old.states[o.Name], o, nodes, now)
-		next.states[o.Name] = s
+		next.states[o.Name], next.uids[o.Name] = s, o.UID
 		if o.Spec.Mode == v1alpha1.ModeOff {
 			continue
 		}
@@ -327,6 +330,9 @@ func (l *Limiter) LiveAll() map[string]v1alpha1.LimitCounters {
 	}
 	return all
 }
+
+// UID returns that of the RateLimit that a rule is made of; empty if there is none.
+func (l *Limiter) UID(name string) types.UID { return l.snapshot.Load().uids[name] }
 
 // Tokens returns how many tokens the rule of that name has for a request, and
 // makes no bucket for it. For a Global rule these are the tokens that this

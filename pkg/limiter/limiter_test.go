@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	testingclock "k8s.io/utils/clock/testing"
@@ -182,6 +183,22 @@ func TestDryRunCountsAndNeverRefuses(t *testing.T) {
 	live := r.LiveAll()
 	if live["a"].Refused != 9 || live["a"].Admitted != 1 || live["b"].Refused != 10 || live["c"].Refused != 0 {
 		t.Errorf("%+v", live)
+	}
+}
+
+func TestUIDIsThatOfTheObjectInForce(t *testing.T) {
+	first, second := rateLimit("a", "1"), rateLimit("a", "1")
+	first.UID, second.UID = "first", "second"
+	r := newRig(t, first)
+	for _, objects := range [][]*v1alpha1.RateLimit{{first}, {second}, nil} {
+		r.Update(objects, 1)
+		want := types.UID("")
+		if len(objects) > 0 {
+			want = objects[0].UID
+		}
+		if got := r.UID("a"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
