@@ -89,6 +89,8 @@ func switchCondition(o *v1alpha1.Switch, now time.Time, groups sets.Set[string])
 	switch {
 	case o.Status.ExpiresAt == nil || !now.Before(o.Status.ExpiresAt.Time):
 		return condition(metav1.ConditionFalse, "Expired", "its time is over")
+	case o.Spec.ServeStale != nil:
+		return condition(metav1.ConditionTrue, "On", "reads that it matches are answered from memory while no kube-apiserver can be asked")
 	case force == nil:
 		return condition(metav1.ConditionTrue, "On", "what it matches is refused")
 	case !groups.Has(force.Group):
