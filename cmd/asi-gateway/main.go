@@ -32,6 +32,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o := newOptions()
 	flags := o.flags()
 	flags.SetOutput(stderr)
+	// Who asks for help wants to read it, or to search it.
+	flags.Usage = func() { fmt.Fprintf(stdout, "Usage of asi-gateway:\n%s", flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil

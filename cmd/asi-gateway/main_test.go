@@ -116,6 +116,17 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+func TestHelpIsStandardOutput(t *testing.T) {
+	var out, errOut bytes.Buffer
+	if err := run(context.Background(), []string{"--help"}, &out, &errOut); err != nil || errOut.Len() > 0 || !strings.Contains(out.String(), "--kubeconfig FILE") {
+		t.Errorf("%q on standard output, %q on standard error, %v", out.String(), errOut.String(), err)
+	}
+	out.Reset()
+	if err := run(context.Background(), []string{"--nonsense"}, &out, &errOut); err == nil || out.Len() > 0 {
+		t.Errorf("of an error %q is on standard output, %v", out.String(), err)
+	}
+}
+
 func TestSelfSignedCertificateIsKept(t *testing.T) {
 	o := newOptions()
 	o.dataDir = filepath.Join(t.TempDir(), "data")
