@@ -114,6 +114,26 @@ func TestShippedRightsSuffice(t *testing.T) {
 	}
 }
 
+// TestEventsAreForTheirNamespaceAlone asks for the rights of the shipped manifest.
+func TestEventsAreForTheirNamespaceAlone(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	apply(ctx, t, "rbac.yaml")
+	kubeconfig := credential(t, "asi-gateway", "asi-gateway")
+	may := func(ctx context.Context, verb, namespace string) error {
+		return c.Kubectl(ctx, kubeconfig, "auth", "can-i", verb, "events", "--namespace", namespace).Run()
+	}
+	for _, verb := range []string{"create", "patch"} {
+		// An apiserver follows what it authorises by.
+		fixture.Eventually(t, 20*time.Second, func(ctx context.Context) error { return may(ctx, verb, metav1.NamespaceDefault) })
+		for _, namespace := range []string{metav1.NamespaceSystem, "elsewhere"} {
+			if may(ctx, verb, namespace) == nil {
+				t.Errorf("Events may be written in %s (%s)", namespace, verb)
+			}
+		}
+	}
+}
+
 // apply creates what manifests of deploy describe.
 func apply(ctx context.Context, t *testing.T, files ...string) {
 	t.Helper()
