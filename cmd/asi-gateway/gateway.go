@@ -61,7 +61,7 @@ func newGateway(o *options, logger *zap.Logger) (*gateway, error) {
 		return nil, err
 	}
 	g := &gateway{options: o, logger: logger, cluster: c, policies: p, background: c.background}
-	if err := g.serveTLS(); err != nil {
+	if err := g.serveTLS(registry); err != nil {
 		return nil, err
 	}
 	loadBalancers, err := parseRanges(o.proxyProtocolFrom)
@@ -119,11 +119,14 @@ func (g *gateway) ready() error {
 
 // serveTLS makes the TLS configuration of the client port, which follows its
 // certificate files and the client CA.
-func (g *gateway) serveTLS() error {
+func (g *gateway) serveTLS(registry prometheus.Registerer) error {
 	var err error
 	var reload func(context.Context)
-	g.serving, reload, err = servingCertificate(g.options)
+	g.serving, reload, err = servingCertificate(g.options, g.logger)
 	if err != nil {
+		return err
+	}
+	if err := registry.Register(servingExpiry(g.serving)); err != nil {
 		return err
 	}
 	base := &tls.Config{

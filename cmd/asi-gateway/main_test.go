@@ -127,30 +127,6 @@ func TestHelpIsStandardOutput(t *testing.T) {
 	}
 }
 
-func TestSelfSignedCertificateIsKept(t *testing.T) {
-	o := newOptions()
-	o.dataDir = filepath.Join(t.TempDir(), "data")
-	certFile, keyFile, err := selfSigned(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, err := os.ReadFile(certFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := selfSigned(o); err != nil {
-		t.Fatal(err)
-	}
-	if second, err := os.ReadFile(certFile); err != nil || !bytes.Equal(first, second) {
-		t.Errorf("a restart made a new certificate: %v", err)
-	}
-	for file, want := range map[string]os.FileMode{keyFile: 0o600, o.dataDir: 0o700 | os.ModeDir} {
-		if info, err := os.Stat(file); err != nil || info.Mode() != want {
-			t.Errorf("%s has mode %v, want %v (%v)", file, info.Mode(), want, err)
-		}
-	}
-}
-
 func FuzzServers(f *testing.F) {
 	for _, seed := range []string{"https://a:1", "http://a", "https://", "https://u:p@a", "https://a?q", "https://[::1]:1", "%zz"} {
 		f.Add(seed)
