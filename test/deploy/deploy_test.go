@@ -170,10 +170,18 @@ func TestDryRun(t *testing.T) {
 	}
 	apply(ctx, t, "rbac.yaml")
 	const withoutCache = "asi-gateway-without-cache"
-	bind := c.Kubectl(ctx, "", "create", "clusterrolebinding", withoutCache, "--clusterrole=asi-gateway", "--group="+withoutCache)
-	if out, err := bind.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	bind := func(role string) {
+		binding := c.Kubectl(ctx, "", "create", "clusterrolebinding", withoutCache+"-"+role, "--clusterrole="+role, "--group="+withoutCache)
+		if out, err := binding.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
+	bind("asi-gateway")
+	out, err = dryRun(credential(t, withoutCache, withoutCache))
+	if err == nil || !strings.Contains(out, "impersonate users: missing, deploy/rbac.yaml") || strings.Contains(out, "tokenreviews") {
+		t.Errorf("without the right to impersonate: %v\n%s", err, out)
+	}
+	bind("asi-gateway-impersonator")
 	// Nodes may be read for other reasons.
 	out, err = dryRun(credential(t, withoutCache, withoutCache))
 	if err != nil || strings.Count(out, "deploy/cache.yaml") != len(cache.Usual())-1 {
