@@ -59,6 +59,7 @@ func TestBadCommandLineNamesTheFlag(t *testing.T) {
 		{[]string{"--kubeconfig", good, "--etcd-servers", "https://a:2379,http://10.0.0.1:2379"}, []string{"--etcd-servers", `"http://10.0.0.1:2379"`, "loopback"}},
 		{[]string{"--kubeconfig", good, "--etcd-servers", "http://etcd:2379"}, []string{"--etcd-servers", `"http://etcd:2379"`}},
 		{[]string{"--kubeconfig", good, "--etcd-servers", "ftp://a"}, []string{"--etcd-servers", "https://HOST:PORT"}},
+		{[]string{"--kubeconfig", good, "--redis-password-file", "x"}, []string{"--redis-password-file", "--redis"}},
 		{[]string{"--kubeconfig", good, "--request-timeout", "1ms", "--outage-auth-ttl", "-1s"}, []string{"--request-timeout", "--outage-auth-ttl"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "pods,gadgets"}, []string{"--cache-resources", `"gadgets"`, "deployments.apps", "widgets.v1.example.com"}},
 		{[]string{"--kubeconfig", good, "--cache-resources", "events"}, []string{"--cache-resources", `"events"`}},

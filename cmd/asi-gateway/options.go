@@ -54,8 +54,11 @@ type options struct {
 	policyDir       string
 	defaultPolicies bool
 	redisURL        string
-	replicaName     string
-	nodeCount       int
+	// The files take the place of a password in the URL, which all who see processes see.
+	redisPasswordFile string
+	redisCAFile       string
+	replicaName       string
+	nodeCount         int
 
 	cacheResources []string
 	// cacheNamed tells that these were typed, and are not the default.
@@ -135,6 +138,8 @@ func (o *options) flags() *pflag.FlagSet {
 	f.StringVar(&o.policyDir, "policy-dir", o.policyDir, "`DIR` with YAML policies that are made at start if they are not there")
 	f.BoolVar(&o.defaultPolicies, "default-policies", o.defaultPolicies, "make the default policies in a new policy store")
 	f.StringVar(&o.redisURL, "redis", o.redisURL, "`URL` of the Redis in which gateways count limits of scope Global together: redis://, rediss:// or unix:// (default: every gateway counts by itself)")
+	f.StringVar(&o.redisPasswordFile, "redis-password-file", o.redisPasswordFile, "`FILE` with the password of --redis, which need not be in the URL then; read for every connection")
+	f.StringVar(&o.redisCAFile, "redis-ca-file", o.redisCAFile, "CA bundle `FILE` for a rediss:// URL (default: the system's)")
 	f.StringVar(&o.replicaName, "replica-name", o.replicaName, "`NAME` of this gateway among those of the cluster (default: the host's name)")
 	// So that help is the same on every host.
 	f.Lookup("replica-name").DefValue = ""
@@ -205,6 +210,9 @@ func (o *options) validate() error {
 	}
 	if !strings.HasPrefix(o.etcdPrefix, "/") {
 		fault("--etcd-prefix: %q does not begin with a slash", o.etcdPrefix)
+	}
+	if o.redisURL == "" && (o.redisPasswordFile != "" || o.redisCAFile != "") {
+		fault("--redis-password-file, --redis-ca-file: mean nothing without --redis")
 	}
 	if o.nodeCount < 0 {
 		fault("--node-count: %d is negative", o.nodeCount)

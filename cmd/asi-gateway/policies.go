@@ -158,8 +158,10 @@ func (p *policies) newLimiter(registry *prometheus.Registry) error {
 	config := limiter.Config{Clock: clock.RealClock{}, Registry: registry, Replica: p.options.replicaName, Log: p.log.Named("limiter")}
 	if p.options.redisURL != "" {
 		var err error
-		if p.redis, err = limiter.NewRedis(p.options.redisURL, limiter.DefaultRedisPrefix); err != nil {
-			return fmt.Errorf("--redis: %w", err)
+		if p.redis, err = limiter.NewRedis(limiter.RedisConfig{
+			URL: p.options.redisURL, PasswordFile: p.options.redisPasswordFile, CAFile: p.options.redisCAFile, Prefix: limiter.DefaultRedisPrefix,
+		}); err != nil {
+			return fmt.Errorf("--redis, --redis-password-file, --redis-ca-file: %w", err)
 		}
 		config.Shared = p.redis
 		// The client logs through a package variable; that it has to dial again is

@@ -2,10 +2,12 @@ package limiter
 
 import (
 	"context"
+	"crypto/x509"
 	_ "embed" // redis.lua
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -52,12 +54,29 @@ type Redis struct {
 	lease, giveBack, beat *redis.Script
 }
 
-// NewRedis returns the counters at a URL (redis://, rediss:// or unix://). It
-// does not connect yet. Gateways of the same cluster use the same prefix.
-func NewRedis(address, prefix string) (*Redis, error) {
-	o, err := redis.ParseURL(address)
+// RedisConfig says where Redis is, and how to be let in.
+type RedisConfig struct {
+	// URL is redis://, rediss:// (with TLS) or unix://.
+	URL string
+	// PasswordFile has the password, which takes the place of the URL's. It is read for
+	// every connection, so that it can change.
+	PasswordFile string
+	// CAFile has the PEM certificates that the server of a rediss:// URL is verified by;
+	// by default it is the system's.
+	CAFile string
+	// Prefix is what the names of keys begin with. Gateways of the same cluster use the
+	// same.
+	Prefix string
+}
+
+// NewRedis returns the counters in a Redis. It does not connect yet.
+func NewRedis(c RedisConfig) (*Redis, error) {
+	o, err := redis.ParseURL(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("URL of Redis: %w", urlFault(address, err))
+		return nil, fmt.Errorf("URL of Redis: %w", urlFault(c.URL, err))
+	}
+	if err := c.secure(o); err != nil {
+		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = callTimeout, callTimeout, callTimeout, callTimeout
 	o.ContextTimeoutEnabled = true
@@ -67,11 +86,53 @@ func NewRedis(address, prefix string) (*Redis, error) {
 	o.PoolSize, o.PipelinePoolSize = leaseWorkers+2, -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	r := &Redis{
-		options: o, prefix: prefix,
+		options: o, prefix: c.Prefix,
 		lease: redis.NewScript(leaseSource), giveBack: redis.NewScript(giveBackSource), beat: redis.NewScript(beatSource),
 	}
 	r.client.Store(redis.NewClient(o))
 	return r, nil
+}
+
+// secure sets what the files say.
+func (c *RedisConfig) secure(o *redis.Options) error {
+	if c.PasswordFile != "" {
+		if _, err := readPassword(c.PasswordFile); err != nil {
+			return err
+		}
+		user := o.Username
+		o.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			password, err := readPassword(c.PasswordFile)
+			return user, password, err
+		}
+	}
+	if c.CAFile == "" {
+		return nil
+	}
+	if o.TLSConfig == nil {
+		return errors.New("a CA bundle is for a rediss:// URL: there is no TLS otherwise")
+	}
+	bundle, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return fmt.Errorf("CA bundle: %w", err)
+	}
+	o.TLSConfig.RootCAs = x509.NewCertPool()
+	if !o.TLSConfig.RootCAs.AppendCertsFromPEM(bundle) {
+		return fmt.Errorf("CA bundle: %s has no PEM certificate", c.CAFile)
+	}
+	return nil
+}
+
+// readPassword reads a file, which editors end with a new line.
+func readPassword(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("password: %w", err)
+	}
+	password := strings.TrimRight(string(data), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("password: %s is empty", file)
+	}
+	return password, nil
 }
 
 // urlFault says what is wrong with a URL, but does not quote what may be of a

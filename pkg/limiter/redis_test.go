@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"k8s.io/client-go/util/cert"
 	"k8s.io/utils/clock"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
@@ -76,7 +78,7 @@ func (s *server) age() {
 
 func (s *server) counters() *Redis {
 	s.t.Helper()
-	r, err := NewRedis("unix://"+s.socket, DefaultRedisPrefix)
+	r, err := NewRedis(RedisConfig{URL: "unix://" + s.socket, Prefix: DefaultRedisPrefix})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -482,7 +484,7 @@ func TestAFaultyURLDoesNotTellThePassword(t *testing.T) {
 		"redis://:opensesame@host:6379/a/b", "redis://:opensesame@host:nope", "redis://:open%sesame@host", "redis://:opensesame",
 		"redis://:1/opensesame@host:6379", "http://u:opensesame@host", "redis://:open sesame@host", "redis://:opensesame@host?dial_timeout=x",
 	} {
-		_, err := NewRedis(address, "p")
+		_, err := NewRedis(RedisConfig{URL: address})
 		if err == nil || !strings.Contains(err.Error(), "percent-encoded") {
 			t.Errorf("%s: %v", address, err)
 			continue
@@ -493,8 +495,114 @@ func TestAFaultyURLDoesNotTellThePassword(t *testing.T) {
 			}
 		}
 	}
-	if _, err := NewRedis("http://host", "p"); err == nil || !strings.Contains(err.Error(), "scheme") {
+	if _, err := NewRedis(RedisConfig{URL: "http://host"}); err == nil || !strings.Contains(err.Error(), "scheme") {
 		t.Errorf("of what has no password it is not said what is wrong: %v", err)
+	}
+}
+
+func TestThePasswordOfAFileMayChange(t *testing.T) {
+	s := startRedis(t)
+	admin := s.client()
+	defer admin.Close()
+	demand := func(password string) {
+		t.Helper()
+		if err := admin.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	demand("first")
+	r, err := NewRedis(RedisConfig{URL: "unix://" + s.socket, PasswordFile: file, Prefix: DefaultRedisPrefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, _, err := r.Beat(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	demand("second")
+	// Those who are in stay in.
+	r.renew(r.client.Load())
+	if _, _, err := r.Beat(t.Context(), "a"); err == nil {
+		t.Fatal("let in with the old password")
+	}
+	write("second")
+	eventually(t, "it is let in with the new password", func() bool {
+		_, _, err := r.Beat(t.Context(), "a")
+		return err == nil
+	})
+}
+
+func TestRedisIsVerifiedByItsCABundle(t *testing.T) {
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(bundle, certPEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	handshakes := make(chan error)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			handshakes <- conn.(*tls.Conn).HandshakeContext(t.Context())
+			_ = conn.Close()
+		}
+	}()
+	for file, want := range map[string]bool{bundle: true, "": false} {
+		r, err := NewRedis(RedisConfig{URL: "rediss://" + listener.Addr().String(), CAFile: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		beat := make(chan error, 1)
+		go func() {
+			_, _, err := r.Beat(t.Context(), "a")
+			beat <- err
+		}()
+		if err := <-handshakes; (err == nil) != want {
+			t.Errorf("with the bundle %q: %v", file, err)
+		}
+		<-beat
+		_ = r.Close()
+	}
+}
+
+func TestFilesOfRedisAreReadAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]RedisConfig{
+		"no such file":  {URL: "redis://host", PasswordFile: filepath.Join(dir, "none")},
+		"is empty":      {URL: "redis://host", PasswordFile: empty},
+		"rediss://":     {URL: "redis://host", CAFile: empty},
+		"has no PEM":    {URL: "rediss://host", CAFile: empty},
+		"CA bundle: op": {URL: "rediss://host", CAFile: filepath.Join(dir, "none")},
+	} {
+		if _, err := NewRedis(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
 	}
 }
 
