@@ -91,6 +91,41 @@ func TestDrainAnswersEveryConnectionItAccepted(t *testing.T) {
 	}
 }
 
+// TestDrainHasNothingSentTwice ends requests that an apiserver has, and has not
+// answered: client-go sends again whatever is told when to come back.
+func TestDrainHasNothingSentTwice(t *testing.T) {
+	for _, tc := range []struct {
+		method, path string
+		code         int
+		retryAfter   string
+	}{
+		{http.MethodPost, "/api/v1/namespaces/a/services/b/proxy/jobs", http.StatusBadGateway, ""},
+		{http.MethodGet, "/api/v1/namespaces/a/services/b/proxy/jobs", http.StatusBadGateway, ""},
+		{http.MethodGet, "/api/v1/namespaces/a/pods/b/log?follow=true", http.StatusServiceUnavailable, "1"},
+		{http.MethodGet, "/api/v1/pods?watch=true", http.StatusServiceUnavailable, "1"},
+	} {
+		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
+			arrived := make(chan struct{})
+			server, _ := serverBefore(t, func(_ http.ResponseWriter, r *http.Request) {
+				close(arrived)
+				<-r.Context().Done()
+			}, nil)
+			gateway := serveChain(t, server)
+			go func() {
+				<-arrived
+				server.flights.drain(t.Context(), 0)
+			}()
+			response, body, err := send(t, gateway, tc.method, tc.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != tc.code || response.Header.Get("Retry-After") != tc.retryAfter {
+				t.Errorf("%d with Retry-After %q: %s", response.StatusCode, response.Header.Get("Retry-After"), body)
+			}
+		})
+	}
+}
+
 func rootsOf(server *httptest.Server) *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())

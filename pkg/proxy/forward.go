@@ -68,14 +68,19 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// An upgrade has no use for a body, and kube-apiserver reads it before it
 	// refuses: there is no answer without a deadline for both.
 	flight.receiving.Store(body != nil && a.Upgrade)
+	if err == nil {
+		// A drain may have ended the request by now, and nothing of it is sent.
+		err = ctx.Err()
+	}
 	if err != nil {
-		f.fail(w, r, context.Cause(ctx), err)
+		f.fail(w, r, true, context.Cause(ctx), err)
 		return
 	}
-	response, endpoint, err := f.send(out, routing.Call{As: as, Lane: laneOf(a), Attributes: a})
+	call := routing.Call{As: as, Lane: laneOf(a), Attributes: a}
+	response, endpoint, err := f.send(out, call)
 	flight.receiving.Store(false)
 	if err != nil {
-		f.fail(w, r, context.Cause(ctx), body.blame(err))
+		f.fail(w, r, call.Repeatable(out), context.Cause(ctx), body.blame(err))
 		return
 	}
 	defer func() {
@@ -187,9 +192,11 @@ func redirectsAway(response *http.Response) bool {
 	return err != nil || target.Scheme != "" || target.Host != ""
 }
 
-// fail answers a request to which no apiserver has given an answer. Cause is
-// why the request's context ended, if it did.
-func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, cause, err error) {
+// fail answers a request to which no apiserver has given an answer. Repeatable
+// tells that it may be sent again although an apiserver may have it: client-go does
+// so when it is told when to come back. Cause is why the request's context ended, if
+// it did.
+func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, repeatable bool, cause, err error) {
 	var refused *routing.Refused
 	switch {
 	case errors.Is(cause, errDeadline):
@@ -203,8 +210,6 @@ func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, cause, err erro
 		f.status.write(w, r, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error(),
 		}})
-	case errors.Is(cause, errDraining):
-		f.status.write(w, r, errUnavailable("this gateway is shutting down; connect again to reach another one"))
 	case errors.As(err, &refused):
 		if a := request.From(r.Context()); a.Admission != nil {
 			a.Admission.Refund()
@@ -215,13 +220,17 @@ func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, cause, err erro
 		f.metrics.unreachable.Inc()
 		f.log.Warn("no kube-apiserver can be reached", zap.Error(err))
 		f.status.write(w, r, errUnreachable(err))
-	case r.Method == http.MethodGet:
+	case errors.Is(cause, errDraining) && repeatable:
+		f.status.write(w, r, errUnavailable("this gateway is shutting down; connect again to reach another one"))
+	case errors.Is(cause, errDraining):
+		f.status.write(w, r, errLost("this gateway shut down before the kube-apiserver answered"))
+	case repeatable:
 		f.metrics.lost.Inc()
 		f.log.Warn("a kube-apiserver connection was lost", zap.Error(err))
 		f.status.write(w, r, errUnavailable("the connection to the kube-apiserver was lost before it answered; try again"))
 	default:
 		f.metrics.lost.Inc()
-		f.log.Warn("a kube-apiserver connection was lost, a write with it", zap.Error(err))
-		f.status.write(w, r, errBadGateway("the connection to the kube-apiserver was lost before it answered; the write may have been applied, so read before you send it again"))
+		f.log.Warn("a kube-apiserver connection was lost, with a request that must not be sent twice", zap.Error(err))
+		f.status.write(w, r, errLost("the connection to the kube-apiserver was lost before it answered"))
 	}
 }

@@ -201,17 +201,20 @@ func TestWatchBrokenBetweenEventsEndsClean(t *testing.T) {
 
 func TestLostConnection(t *testing.T) {
 	for _, tc := range []struct {
-		method     string
-		code       int
-		retryAfter string
+		method, path string
+		code         int
+		retryAfter   string
 	}{
-		{http.MethodGet, http.StatusServiceUnavailable, "1"},
-		{http.MethodPost, http.StatusBadGateway, ""},
-		{http.MethodDelete, http.StatusBadGateway, ""},
+		{http.MethodGet, "", http.StatusServiceUnavailable, "1"},
+		{http.MethodHead, "", http.StatusServiceUnavailable, "1"},
+		{http.MethodPost, "", http.StatusBadGateway, ""},
+		{http.MethodDelete, "", http.StatusBadGateway, ""},
+		// Nobody knows what a pod makes of it.
+		{http.MethodGet, "/b/proxy/restart", http.StatusBadGateway, ""},
 	} {
-		t.Run(tc.method, func(t *testing.T) {
+		t.Run(tc.method+tc.path, func(t *testing.T) {
 			gateway, _ := gatewayBefore(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-			response, body, err := send(t, gateway, tc.method, "/api/v1/namespaces/a/pods", nil)
+			response, body, err := send(t, gateway, tc.method, "/api/v1/namespaces/a/pods"+tc.path, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

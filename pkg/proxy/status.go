@@ -87,6 +87,11 @@ func errBadGateway(message string) *apierrors.StatusError {
 	}}
 }
 
+// errLost is for requests whose answer is lost, and that must not be sent twice.
+func errLost(why string) *apierrors.StatusError {
+	return errBadGateway(why + "; the request may have been applied, so read before you send it again")
+}
+
 // errTimeout is kube-apiserver's answer to a request that took too long.
 func errTimeout(message string) *apierrors.StatusError {
 	return apierrors.NewTimeoutError(message, 0)

@@ -19,7 +19,7 @@ func sendOnce(r *http.Request, call Call) {
 			r.Header[strings.ToLower(name)] = values
 		}
 	}
-	if (call.Lane == Upgrade || call.As == Anonymous) && (r.Body == nil || r.Body == http.NoBody) && !call.repeatable(r) {
+	if (call.Lane == Upgrade || call.As == Anonymous) && (r.Body == nil || r.Body == http.NoBody) && !call.Repeatable(r) {
 		switch r.Method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions:
 			// A body that cannot be had a second time. That it is empty is found out

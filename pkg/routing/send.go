@@ -91,7 +91,7 @@ func (c Call) awaitBody(response *http.Response) error {
 func (t *trip) exchange(r *http.Request, g *group, e *Endpoint) (*http.Response, error) {
 	s := g.spec.Load()
 	switch {
-	case !t.call.repeatable(r) || t.call.Lane == Watch:
+	case !t.call.Repeatable(r) || t.call.Lane == Watch:
 		return t.ask(r, e)
 	case s.hedge && t.call.Lane == Short && len(s.members) > 1:
 		return t.begun(t.hedged(r, g, e))

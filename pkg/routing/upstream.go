@@ -226,10 +226,10 @@ type Call struct {
 	Attributes *request.Attributes
 }
 
-// repeatable tells whether a request that may have reached a server can be sent
+// Repeatable tells whether a request that may have reached a server can be sent
 // to another one: a read. What travels through a tunnel, and what a pod or
 // service behind the apiserver makes of a GET, nobody knows.
-func (c Call) repeatable(r *http.Request) bool {
+func (c Call) Repeatable(r *http.Request) bool {
 	if (r.Method != http.MethodGet && r.Method != http.MethodHead) || c.Lane == Upgrade || (r.Body != nil && r.Body != http.NoBody) {
 		return false
 	}
@@ -284,7 +284,7 @@ func (u *Upstream) RoundTrip(r *http.Request, call Call) (*http.Response, *Endpo
 		case errors.As(err, &notSent{}):
 		case errors.Is(err, errMoved):
 			u.metrics.retries.Inc()
-		case !repeated && call.repeatable(r) && u.budget.spend():
+		case !repeated && call.Repeatable(r) && u.budget.spend():
 			repeated = true
 			u.metrics.retries.Inc()
 		default:
