@@ -45,5 +45,5 @@ func serveOwn(w http.ResponseWriter, r *http.Request, api http.Handler, as user.
 	if as != nil {
 		ctx = apirequest.WithUser(ctx, as)
 	}
-	api.ServeHTTP(flusher{w}, r.WithContext(ctx))
+	api.ServeHTTP(ownWriter{w, flight}, r.WithContext(ctx))
 }

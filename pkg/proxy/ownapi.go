@@ -44,17 +44,24 @@ func WithOwnAPI(next, api http.Handler, flights *flights) http.Handler {
 	})
 }
 
-var _ responsewriter.CloseNotifierFlusher = flusher{}
+var _ responsewriter.CloseNotifierFlusher = ownWriter{}
 
-// flusher is what k8s.io/apiserver wants of a writer for watches.
-type flusher struct{ http.ResponseWriter }
+// ownWriter is what k8s.io/apiserver wants of a writer for watches. The sweeper sees
+// how long it writes: a client that does not read would keep its place in the own
+// API's limits for ever.
+type ownWriter struct {
+	http.ResponseWriter
+	flight *flight
+}
 
-func (w flusher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w ownWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w ownWriter) Write(b []byte) (int, error) { return w.flight.writeTo(w.ResponseWriter, b) }
 
 // Flush implements http.Flusher. An error means that the client is gone, which
 // the next write tells as well.
-func (w flusher) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (w ownWriter) Flush() { _ = w.flight.flush() }
 
 // CloseNotify implements http.CloseNotifier, without which k8s.io/apiserver does not
 // look for Flush; nobody asks it.
-func (w flusher) CloseNotify() <-chan bool { return nil }
+func (w ownWriter) CloseNotify() <-chan bool { return nil }
