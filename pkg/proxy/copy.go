@@ -28,10 +28,10 @@ var (
 // copyResponse sends an apiserver's answer to the client, byte for byte.
 //
 // Answers of long-running requests are flushed after the headers and whenever
-// all that has come is written. An answer that breaks off upstream is broken
-// off for the client too, so that nobody takes the part for the whole; except
-// that a watch between two events ends as if the apiserver had ended it, since
-// the client then resumes where it was.
+// all that has come is written. An answer that breaks off upstream, or is ended by
+// a drain, is broken off for the client too, so that nobody takes the part for the
+// whole; except that a watch between two events ends as if the apiserver had ended
+// it, since the client then resumes where it was.
 func (f *forwarder) copyResponse(ctx context.Context, w http.ResponseWriter, a *request.Attributes, response *http.Response, by *routing.Endpoint, flight *flight) {
 	forgetOwnHeaders(w.Header())
 	inbound(w.Header(), response.Header)
@@ -50,9 +50,6 @@ func (f *forwarder) copyResponse(ctx context.Context, w http.ResponseWriter, a *
 	if err != nil {
 		if a.Verb == "watch" && !flight.midEvent.Load() && !errors.As(err, &clientError{}) {
 			f.stagger(ctx, a, by)
-			return
-		}
-		if errors.Is(context.Cause(ctx), errDraining) {
 			return
 		}
 		// Ends the client's stream without an end: RST_STREAM, or a closed

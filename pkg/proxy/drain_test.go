@@ -126,6 +126,42 @@ func TestDrainHasNothingSentTwice(t *testing.T) {
 	}
 }
 
+// TestDrainEndsCleanWhatIsResumed ends answers that have begun. Whoever reads a log or
+// a file must not take the part for the whole.
+func TestDrainEndsCleanWhatIsResumed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		path, sent string
+		clean      bool
+	}{
+		"watch between events": {"/api/v1/pods?watch=true", `{"type":"ADDED"}` + "\n", true},
+		"watch in an event":    {"/api/v1/pods?watch=true", `{"type":"ADD`, false},
+		"log":                  {"/api/v1/namespaces/a/pods/b/log?follow=true", "a line\n", false},
+		"download":             {"/api/v1/namespaces/a/services/b/proxy/file", "half of it", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, _ := serverBefore(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, tc.sent)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}, nil)
+			gateway := serveChain(t, server)
+			response, err := gateway.Client().Get(gateway.URL + tc.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if _, err := io.ReadFull(response.Body, make([]byte, len(tc.sent))); err != nil {
+				t.Fatal(err)
+			}
+			server.flights.drain(t.Context(), 0)
+			if rest, err := io.ReadAll(response.Body); (err == nil) != tc.clean || len(rest) > 0 {
+				t.Errorf("it ended with %q, %v; want a clean end: %t", rest, err, tc.clean)
+			}
+		})
+	}
+}
+
 func rootsOf(server *httptest.Server) *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
