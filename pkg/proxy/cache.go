@@ -51,9 +51,7 @@ func WithCache(next http.Handler, cached cached, coalescer *coalescer, flights *
 			w.Header()[name] = values
 		}
 		w.WriteHeader(http.StatusOK)
-		if a.LongRunning && a.Admission != nil {
-			a.Admission.Opened()
-		}
+		opened(a)
 		err := answer.WriteTo(ctx, &clientWriter{w, flight}, flight.flush)
 		if err != nil && !errors.Is(context.Cause(ctx), errDraining) {
 			// Nobody must take the part for the whole.

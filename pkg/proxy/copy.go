@@ -38,9 +38,7 @@ func (f *forwarder) copyResponse(ctx context.Context, w http.ResponseWriter, a *
 	w.WriteHeader(response.StatusCode)
 	var err error
 	if a.LongRunning {
-		if a.Admission != nil {
-			a.Admission.Opened()
-		}
+		opened(a)
 		err = copyStream(w, response, flight)
 	} else {
 		buffer := bulkBuffers.Get().(*[bulkBufferBytes]byte)

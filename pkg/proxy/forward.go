@@ -91,9 +91,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	switch {
 	case response.StatusCode == http.StatusSwitchingProtocols:
-		if a.Admission != nil {
-			a.Admission.Opened()
-		}
+		opened(a)
 		tunnel(ctx, w, response, flight)
 	case redirectsAway(response):
 		f.status.write(w, r, errBadGateway("the kube-apiserver redirected this request to another host; the gateway does not forward that"))

@@ -46,6 +46,15 @@ func WithEarlyLimits(next http.Handler, limits limits, flows flowRecorder, statu
 	})
 }
 
+// opened tells the limits that an answer has begun: a watch counts no longer then. A
+// log, an exec or a proxied service can keep a server as busy as it likes until it
+// ends.
+func opened(a *request.Attributes) {
+	if a.Verb == "watch" && a.Admission != nil {
+		a.Admission.Opened()
+	}
+}
+
 // WithLimits applies the limits that look at who the client is.
 func WithLimits(next http.Handler, limits limits, status statusWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

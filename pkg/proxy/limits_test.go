@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -263,5 +266,70 @@ func TestWatchFreesItsSlotOnceItIsOpen(t *testing.T) {
 	close(release)
 	if code := <-listed; code != http.StatusOK {
 		t.Errorf("the first list got %d", code)
+	}
+}
+
+// TestOnlyWatchesFreeTheirSlotsWhenTheyAreOpen: logs and what services behind the
+// apiserver say are long-running, too, and count until they end.
+func TestOnlyWatchesFreeTheirSlotsWhenTheyAreOpen(t *testing.T) {
+	one := int32(1)
+	limit := limitOf("all", "1000", 1000, v1alpha1.Match{})
+	limit.Spec.MaxInFlight = &one
+	for _, path := range []string{"/api/v1/namespaces/a/pods/b/log?follow=true", "/api/v1/namespaces/a/services/b/proxy/stream"} {
+		end := make(chan struct{})
+		server, _ := serverBefore(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/api/v1/pods" {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			<-end
+		}, func(o *Options) { o.Limits = newLimiter(t, limit) })
+		gateway := serveChain(t, server)
+		response, err := gateway.Client().Get(gateway.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, response.Status)
+		}
+		other, _, err := send(t, gateway, http.MethodGet, "/api/v1/pods", nil)
+		if err != nil || other.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("beside %s: %v, %v", path, other, err)
+		}
+		close(end)
+		response.Body.Close()
+	}
+}
+
+// TestTunnelsKeepTheirSlots until they are closed.
+func TestTunnelsKeepTheirSlots(t *testing.T) {
+	one := int32(1)
+	limit := limitOf("all", "1000", 1000, v1alpha1.Match{})
+	limit.Spec.MaxInFlight = &one
+	server, _ := serverBefore(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+		_, _ = buffered.ReadByte()
+	}, func(o *Options) { o.Limits = newLimiter(t, limit) })
+	gateway := serveChain(t, server)
+	conn, err := tls.Dial("tcp", gateway.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /api/v1/namespaces/a/pods/b/exec HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", response, err)
+	}
+	if other, _, err := send(t, gateway, http.MethodGet, "/api/v1/pods", nil); err != nil || other.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("beside a tunnel: %v, %v", other, err)
 	}
 }
