@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
 
@@ -28,6 +29,8 @@ func (u atOnce) RoundTrip(r *http.Request, _ routing.Call) (*http.Response, *rou
 		Body: io.NopCloser(bytes.NewReader(u.body)), Request: r,
 	}, u.by, nil
 }
+
+func (atOnce) Way(*request.Attributes, http.Header) routing.Way { return routing.Way{} }
 
 // client takes an answer.
 type client struct{ header http.Header }

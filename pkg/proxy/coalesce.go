@@ -80,29 +80,36 @@ func newCoalescer(upstream upstream, allowed func(context.Context, *request.Attr
 	return &coalescer{upstream: upstream, allowed: allowed, flights: flights, clock: flights.clock, shared: shared, lines: map[string]*line{}}
 }
 
-// lineOf is all that an answer depends on but who asks; false for what is answered
-// in another way to people.
-func lineOf(r *http.Request) (key string, ok bool) {
+// forPeople tells requests that are answered in another way, since people read that.
+func forPeople(r *http.Request) bool {
 	agent := r.UserAgent()
-	if strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0") {
-		return "", false
-	}
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+// lineOf is all that an answer depends on but who asks, and all by which servers are
+// chosen and refuse: who is in a line is served where he is to be, and turned away
+// with his like alone.
+func lineOf(r *http.Request, way routing.Way) (key string) {
 	var b strings.Builder
-	for _, part := range []string{r.URL.RequestURI(), strings.Join(r.Header["Accept"], ","), strings.Join(r.Header["Accept-Encoding"], ",")} {
+	for _, part := range []string{
+		r.URL.RequestURI(), strings.Join(r.Header["Accept"], ","), strings.Join(r.Header["Accept-Encoding"], ","),
+		way.By, string(request.From(r.Context()).Priority),
+	} {
 		b.WriteString(part)
 		b.WriteByte('\n')
 	}
-	return b.String(), true
+	return b.String()
 }
 
 // serve answers a read, with alone if it is the only one of its kind.
 func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Handler) {
-	key, ok := lineOf(r)
-	if !ok {
+	if forPeople(r) {
 		alone.ServeHTTP(w, r)
 		return
 	}
-	if answer, leave := c.join(key, r); answer != nil {
+	way := c.upstream.Way(request.From(r.Context()), r.Header)
+	key := lineOf(r, way)
+	if answer, leave := c.join(key, r, way); answer != nil {
 		defer leave()
 		c.shared.Inc()
 		_, flight := c.flights.depart(r, w, false)
@@ -123,7 +130,7 @@ func (c *coalescer) serve(w http.ResponseWriter, r *http.Request, alone http.Han
 
 // join waits for the answer to a request that is sent for all who wait, which is left
 // when it is written; nil if there is none.
-func (c *coalescer) join(key string, r *http.Request) (answer *sharedAnswer, leave func()) {
+func (c *coalescer) join(key string, r *http.Request, way routing.Way) (answer *sharedAnswer, leave func()) {
 	c.mu.Lock()
 	l := c.lines[key]
 	crowded := l != nil && (l.flying > 0 || l.next != nil)
@@ -144,7 +151,7 @@ func (c *coalescer) join(key string, r *http.Request) (answer *sharedAnswer, lea
 		b = &batch{done: make(chan struct{})}
 		b.users.Add(1)
 		l.next = b
-		go c.send(key, l, b, sharedRequest(r), routing.Call{As: routing.Own, Lane: laneOf(a), Attributes: a})
+		go c.send(key, l, b, sharedRequest(r), routing.Call{As: routing.Own, Lane: laneOf(a), Attributes: a, Way: way})
 	}
 	b.members++
 	b.users.Add(1)

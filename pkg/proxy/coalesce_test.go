@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
 
+	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 	"github.com/asi-gateway/asi-gateway/pkg/request"
 	"github.com/asi-gateway/asi-gateway/pkg/routing"
 )
@@ -27,15 +28,18 @@ type counted struct {
 	mu sync.Mutex
 	// own are requests of the gateway's, others those of clients.
 	own, others int
-	status      int
-	body        string
-	err         error
-	let         chan struct{}
+	// ways are those of the gateway's own.
+	ways   []string
+	status int
+	body   string
+	err    error
+	let    chan struct{}
 }
 
 func (c *counted) RoundTrip(r *http.Request, call routing.Call) (*http.Response, *routing.Endpoint, error) {
 	c.mu.Lock()
 	c.own++
+	c.ways = append(c.ways, call.Way.By)
 	c.mu.Unlock()
 	if call.As != routing.Own || call.Attributes == nil {
 		return nil, nil, fmt.Errorf("sent as %v", call.As)
@@ -53,6 +57,11 @@ func (c *counted) RoundTrip(r *http.Request, call routing.Call) (*http.Response,
 	}
 	h := http.Header{"Content-Type": {"application/json"}, "Audit-Id": {"upstream's"}}
 	return &http.Response{StatusCode: c.status, Header: h, Body: io.NopCloser(strings.NewReader(c.body))}, nil, nil
+}
+
+// Way is what the client has put into a header.
+func (c *counted) Way(_ *request.Attributes, h http.Header) routing.Way {
+	return routing.Way{By: h.Get("X-Canary")}
 }
 
 func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,11 +94,16 @@ func anyone(*request.Attributes) bool { return true }
 // read sends a read, and returns when it waits for something.
 func (g *gathering) read(t *testing.T, user, target string, header ...string) {
 	t.Helper()
+	r := readBy(t, user, target)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	g.send(t, r)
+}
+
+func (g *gathering) send(t *testing.T, r *http.Request) {
+	t.Helper()
 	g.all.Go(func() {
-		r := readBy(t, user, target)
-		for i := 0; i < len(header); i += 2 {
-			r.Header.Set(header[i], header[i+1])
-		}
 		w := httptest.NewRecorder()
 		g.serve(w, r, g.upstream)
 		g.mu.Lock()
@@ -202,7 +216,13 @@ func TestReadsThatDifferAreNotShared(t *testing.T) {
 		"query":    func(t *testing.T, g *gathering, user string) { g.read(t, user, pods+user) },
 		"form":     func(t *testing.T, g *gathering, user string) { g.read(t, user, pods, "Accept", "application/"+user) },
 		"encoding": func(t *testing.T, g *gathering, user string) { g.read(t, user, pods, "Accept-Encoding", user) },
-		"people":   func(t *testing.T, g *gathering, user string) { g.read(t, user, pods, "User-Agent", "curl/8") },
+		"route":    func(t *testing.T, g *gathering, user string) { g.read(t, user, pods, "X-Canary", "route/"+user) },
+		"priority": func(t *testing.T, g *gathering, user string) {
+			r := readBy(t, user, pods)
+			request.From(r.Context()).Priority = v1alpha1.Priority("P" + user)
+			g.send(t, r)
+		},
+		"people": func(t *testing.T, g *gathering, user string) { g.read(t, user, pods, "User-Agent", "curl/8") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -214,6 +234,21 @@ func TestReadsThatDifferAreNotShared(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSharedReadsGoTheWayOfTheirClients: they are sent without the headers by which
+// that was found.
+func TestSharedReadsGoTheWayOfTheirClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGathering(anyone)
+		for _, user := range []string{"first", "a", "b"} {
+			g.read(t, user, pods, "X-Canary", "route/canary")
+		}
+		g.finish(t, map[string]int{"for one": 1, "for many": 2})
+		if got := fmt.Sprint(g.upstream.ways); got != "[route/canary]" {
+			t.Errorf("went %s", got)
+		}
+	})
 }
 
 func TestWhoMayNotReadAsksForHimself(t *testing.T) {
@@ -255,7 +290,7 @@ func TestAClientThatGoesAwayLeavesTheOthers(t *testing.T) {
 		left := make(chan struct{})
 		go func() {
 			defer close(left)
-			if answer, _ := g.join(mustLine(t, r), r.WithContext(ctx)); answer != nil {
+			if answer, _ := g.join(lineOf(r, routing.Way{}), r.WithContext(ctx), routing.Way{}); answer != nil {
 				t.Error("it got an answer")
 			}
 		}()
@@ -302,13 +337,4 @@ type stalled struct {
 func (s stalled) Write(b []byte) (int, error) {
 	<-s.reads
 	return s.ResponseRecorder.Write(b)
-}
-
-func mustLine(t *testing.T, r *http.Request) string {
-	t.Helper()
-	key, ok := lineOf(r)
-	if !ok {
-		t.Fatal("it is not to be shared")
-	}
-	return key
 }

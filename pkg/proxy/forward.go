@@ -22,6 +22,8 @@ import (
 // was sent.
 type upstream interface {
 	RoundTrip(r *http.Request, call routing.Call) (*http.Response, *routing.Endpoint, error)
+	// Way finds out how a client's request is served.
+	Way(a *request.Attributes, header http.Header) routing.Way
 }
 
 // discovered adds the gateway's own API group to the documents in which clients

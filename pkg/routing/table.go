@@ -36,6 +36,20 @@ type path struct {
 	forced bool
 }
 
+// Way is which groups serve a request.
+type Way struct {
+	// By names the Route or Switch that says so, e.g. "route/control-plane"; empty if
+	// none does.
+	By   string
+	path *path
+}
+
+// Way finds out how a client's request is served at present.
+func (u *Upstream) Way(a *request.Attributes, header http.Header) Way {
+	p := u.table.Load().route(a, header, u.config.Clock.Now())
+	return Way{By: p.by, path: p}
+}
+
 type route struct {
 	path
 	header *v1alpha1.HeaderMatch

@@ -208,6 +208,23 @@ func TestRoutesByPrecedenceHeaderAndShare(t *testing.T) {
 	}
 }
 
+// TestWayThatWasFoundIsTaken sends a request without the header that its Route looks at.
+func TestWayThatWasFoundIsTaken(t *testing.T) {
+	main, canary := server(t, "main"), server(t, "canary")
+	groups := append(mainAndBypass([]string{main.URL}, nil), StaticGroup("canary", canary.URL))
+	u, _ := upstream(t, groups, main, canary)
+	byHeader := newRoute("by-header", 0, []string{"canary"}, nil)
+	byHeader.Spec.Header = &v1alpha1.HeaderMatch{Name: "x-canary", Values: []string{"yes"}}
+	u.Update(groups, []*v1alpha1.Route{byHeader}, nil)
+	a := attributes(t, "/api/v1/pods", "u", "P2")
+	for value, want := range map[string]struct{ by, served string }{"yes": {"route/by-header", "canary"}, "no": {"", "main"}} {
+		way := u.Way(a, http.Header{"X-Canary": {value}})
+		if body, _, err := send(t, u, http.MethodGet, "", Call{Attributes: a, Way: way}); err != nil || body != want.served || way.By != want.by {
+			t.Errorf("header %q: by %q, served by %s, %v; want %v", value, way.By, body, err, want)
+		}
+	}
+}
+
 func TestForceGroup(t *testing.T) {
 	groups := mainAndBypass([]string{"https://a"}, []string{"https://c"})
 	u, clock := upstream(t, groups)

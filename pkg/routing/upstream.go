@@ -224,6 +224,9 @@ type Call struct {
 	// Attributes are the client's; nil for the gateway's own requests, which take
 	// any server and are refused by none.
 	Attributes *request.Attributes
+	// Way is where to send it, if that has been found out before; the zero Way has it
+	// found out by Attributes and the headers that are sent.
+	Way Way
 }
 
 // Repeatable tells whether a request that may have reached a server can be sent
@@ -260,7 +263,10 @@ func (u *Upstream) RoundTrip(r *http.Request, call Call) (*http.Response, *Endpo
 		// needs it.
 		r.Body = io.NopCloser(body)
 	}
-	t := trip{upstream: u, call: call, path: u.table.Load().route(call.Attributes, r.Header, u.config.Clock.Now())}
+	if call.Way.path == nil {
+		call.Way = u.Way(call.Attributes, r.Header)
+	}
+	t := trip{upstream: u, call: call, path: call.Way.path}
 	// An answer has taken the place over.
 	defer t.leave()
 	sendOnce(r, call)
