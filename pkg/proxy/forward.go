@@ -201,6 +201,11 @@ func (f *forwarder) fail(w http.ResponseWriter, r *http.Request, repeatable bool
 	switch {
 	case errors.Is(cause, errDeadline):
 		// Asked first: the end of waiting for a body ends the request's context, too.
+		if r.ProtoMajor == 1 {
+			// It ends that of the connection, whose next request would be cancelled as
+			// it comes.
+			w.Header()["Connection"] = []string{"close"}
+		}
 		f.status.write(w, r, errTimeout("the kube-apiserver did not answer in time; a write may have been applied, so read before you send it again"))
 	case r.Context().Err() != nil:
 		// The client is gone; there is nobody to answer.

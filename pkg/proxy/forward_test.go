@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -222,6 +223,35 @@ func TestLostConnection(t *testing.T) {
 				t.Errorf("%d with Retry-After %q: %s", response.StatusCode, response.Header.Get("Retry-After"), body)
 			}
 		})
+	}
+}
+
+// TestConnectionEndsWithARequestThatTookTooLong: over HTTP/1.1 the sweeper's deadline for
+// reading ends the context of all that would follow.
+func TestConnectionEndsWithARequestThatTookTooLong(t *testing.T) {
+	arrived := make(chan struct{})
+	server, _ := serverBefore(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	}, nil)
+	gateway := serveChain(t, server)
+	conn, err := tls.Dial("tcp", gateway.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-arrived
+	server.flights.sweep(time.Now().Add(2 * server.options.RequestTimeout))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusGatewayTimeout || !response.Close {
+		t.Errorf("%s, ends the connection: %t", response.Status, response.Close)
 	}
 }
 
