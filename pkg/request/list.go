@@ -115,6 +115,10 @@ func truthy(value string) bool {
 	return !strings.EqualFold(value, "false") && value != "0"
 }
 
+// maxPage is the largest limit that makes a page of a list, twenty times client-go's.
+// One that is larger bounds nothing: the list costs what it would cost without.
+const maxPage = 10000
+
 // classifyList names scope and shape of a list, and of a watch that asks for
 // initial state: informers have started with such a watch since client-go 1.35,
 // and it costs the server what the list costs.
@@ -138,7 +142,7 @@ func classifyList(info *apirequest.RequestInfo, o ListOptions) (v1alpha1.ListSco
 		return scope, v1alpha1.ListShapeSelector
 	case o.ResourceVersion == "0":
 		return scope, v1alpha1.ListShapeRV0
-	case o.Limit > 0 || o.Continue != "":
+	case (o.Limit > 0 && o.Limit <= maxPage) || o.Continue != "":
 		return scope, v1alpha1.ListShapePaginated
 	default:
 		return scope, v1alpha1.ListShapeUnbounded

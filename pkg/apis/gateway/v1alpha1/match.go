@@ -125,7 +125,7 @@ const (
 	ListShapeRV0 ListShape = "RV0"
 	// ListShapeSelector has a label or field selector.
 	ListShapeSelector ListShape = "Selector"
-	// ListShapePaginated has a limit or continues a list that had one.
+	// ListShapePaginated has a limit of at most 10000 or continues a list that had one.
 	ListShapePaginated ListShape = "Paginated"
 )
 

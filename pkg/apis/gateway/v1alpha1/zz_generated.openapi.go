@@ -1066,7 +1066,7 @@ func schema_pkg_apis_gateway_v1alpha1_Flow(ref common.ReferenceCallback) common.
 					},
 					"listShape": {
 						SchemaProps: spec.SchemaProps{
-							Description: "listShape is what that costs the server.\n\nPossible enum values:\n - `\"Paginated\"` has a limit or continues a list that had one.\n - `\"RV0\"` is resourceVersion=0: from the server's cache, whatever the limit.\n - `\"Selector\"` has a label or field selector.\n - `\"Unbounded\"` is a consistent list of everything in scope.",
+							Description: "listShape is what that costs the server.\n\nPossible enum values:\n - `\"Paginated\"` has a limit of at most 10000 or continues a list that had one.\n - `\"RV0\"` is resourceVersion=0: from the server's cache, whatever the limit.\n - `\"Selector\"` has a label or field selector.\n - `\"Unbounded\"` is a consistent list of everything in scope.",
 							Type:        []string{"string"},
 							Format:      "",
 							Enum:        []interface{}{"Paginated", "RV0", "Selector", "Unbounded"},
@@ -2172,7 +2172,7 @@ func schema_pkg_apis_gateway_v1alpha1_RequestExplanationStatus(ref common.Refere
 					},
 					"listShape": {
 						SchemaProps: spec.SchemaProps{
-							Description: "listShape is what that costs the server.\n\nPossible enum values:\n - `\"Paginated\"` has a limit or continues a list that had one.\n - `\"RV0\"` is resourceVersion=0: from the server's cache, whatever the limit.\n - `\"Selector\"` has a label or field selector.\n - `\"Unbounded\"` is a consistent list of everything in scope.",
+							Description: "listShape is what that costs the server.\n\nPossible enum values:\n - `\"Paginated\"` has a limit of at most 10000 or continues a list that had one.\n - `\"RV0\"` is resourceVersion=0: from the server's cache, whatever the limit.\n - `\"Selector\"` has a label or field selector.\n - `\"Unbounded\"` is a consistent list of everything in scope.",
 							Type:        []string{"string"},
 							Format:      "",
 							Enum:        []interface{}{"Paginated", "RV0", "Selector", "Unbounded"},
