@@ -34,6 +34,12 @@ func WithAuthentication(next http.Handler, authenticator authenticator, status s
 		case errors.Is(err, auth.ErrUnavailable):
 			unavailable.Inc()
 			log.Warn("a token cannot be verified", zap.Error(err))
+			// The client comes again with the same request. One whose credentials are
+			// bad gets nothing back: their review has been asked for, and it is how many
+			// of those may be that the limits before bound.
+			if a := request.From(r.Context()); a.Admission != nil {
+				a.Admission.Refund()
+			}
 			// Not 401: a client would throw good credentials away.
 			why := "no kube-apiserver answers"
 			if errors.Is(err, auth.ErrBusy) {

@@ -125,6 +125,38 @@ func TestLimitRefusesBeforeAuthentication(t *testing.T) {
 	}
 }
 
+// unverifiable finds no apiserver that knows who somebody is, until it knows him.
+type unverifiable struct {
+	everybody
+	tries atomic.Int64
+}
+
+func (u *unverifiable) Authenticate(r *http.Request) (*request.Identity, error) {
+	if u.tries.Add(-1) >= 0 {
+		return nil, auth.ErrUnavailable
+	}
+	return u.everybody.Authenticate(r)
+}
+
+// TestWhoCannotBeVerifiedHasUsedNothing: the same request comes again, and is not to
+// find its limit used up by itself.
+func TestWhoCannotBeVerifiedHasUsedNothing(t *testing.T) {
+	authenticator := &unverifiable{everybody: everybody{frontProxyIdentity(t, "alice")}}
+	authenticator.tries.Store(5)
+	do, _, _ := gatewayWith(t, func(o *Options) {
+		o.Authenticator = authenticator
+		o.Limits = newLimiter(t, limitOf("all", "1", 1, v1alpha1.Match{}))
+	})
+	for range 5 {
+		if response, _ := do("GET", "/api/v1/pods"); response.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("%s", response.Status)
+		}
+	}
+	if response, _ := do("GET", "/api/v1/pods"); response.StatusCode != http.StatusOK {
+		t.Errorf("the first that is verified: %s", response.Status)
+	}
+}
+
 func TestRefusalAfterAuthenticationGivesBackWhatWasGrantedBefore(t *testing.T) {
 	all := limitOf("all", "1", 3, v1alpha1.Match{})
 	alice := limitOf("alice", "1", 1, v1alpha1.Match{Clients: v1alpha1.ClientMatch{Users: []string{"alice"}}, Requests: []v1alpha1.RequestMatch{{Resources: []string{"pods"}}}})
