@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -20,6 +19,7 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
+	"github.com/asi-gateway/asi-gateway/pkg/request"
 )
 
 const (
@@ -54,9 +54,7 @@ func chain(handler http.Handler, config Config, judge *judge, codecs serializer.
 	handler = genericfilters.WithTimeoutForNonLongRunningRequests(handler, isWatch)
 	handler = withDeadline(handler)
 	handler = filters.WithCacheControl(handler)
-	handler = filters.WithRequestInfo(handler, &apirequest.RequestInfoFactory{
-		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
-	})
+	handler = filters.WithRequestInfo(handler, request.NewParser())
 	handler = filters.WithRequestReceivedTimestamp(handler)
 	// The handlers of patches want it; there is no audit backend. It sets Audit-ID.
 	return filters.WithAuditInit(handler)

@@ -1,11 +1,14 @@
 package apiserver
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"github.com/asi-gateway/asi-gateway/pkg/apis/gateway/v1alpha1"
 )
@@ -561,5 +565,30 @@ func TestLogLinesAreBounded(t *testing.T) {
 	line := f.logs.FilterMessage("policy write").All()[0].ContextMap()
 	if reason := line["reason"].(string); len(reason) > 300 || !strings.HasPrefix(long, strings.TrimSuffix(reason, "...")) {
 		t.Errorf("%d bytes of reason in the log", len(reason))
+	}
+}
+
+// secretSeeker tells whether a secret was written to it.
+type secretSeeker struct{ found atomic.Bool }
+
+func (s *secretSeeker) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("secret")) {
+		s.found.Store(true)
+	}
+	return len(b), nil
+}
+
+// TestQueriesAreNotLogged sends one that k8s.io/apiserver's own reading would log whole.
+func TestQueriesAreNotLogged(t *testing.T) {
+	state := klog.CaptureState()
+	t.Cleanup(state.Restore)
+	log := &secretSeeker{}
+	klog.SetSlogLogger(slog.New(slog.NewTextHandler(log, nil)))
+	f := newFixture(t, nil)
+	if a := do(t, f.admin(), http.MethodGet, base+"ratelimits?limit=secret&watch=0", ""); a.code != http.StatusBadRequest {
+		t.Errorf("answered %d: %s", a.code, a.body)
+	}
+	if log.found.Load() {
+		t.Error("the query was logged")
 	}
 }

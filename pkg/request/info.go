@@ -54,6 +54,15 @@ func readQuery(info *apirequest.RequestInfo, rawQuery string) {
 	info.FieldSelector, info.LabelSelector = query.Get("fieldSelector"), query.Get("labelSelector")
 }
 
+// NewRequestInfo implements k8s.io/apiserver's RequestInfoResolver, for stages of its.
+func (p *Parser) NewRequestInfo(r *http.Request) (*apirequest.RequestInfo, error) {
+	a, err := p.Parse(r)
+	if err != nil {
+		return nil, err
+	}
+	return a.RequestInfo, nil
+}
+
 // namesOrWatches tells whether a query may ask for a watch, or for a name.
 func namesOrWatches(rawQuery string) (may bool) {
 	eachParameter(rawQuery, func(key, value string) {
