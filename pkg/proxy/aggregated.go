@@ -40,10 +40,15 @@ func WithAggregatedAPI(next, api http.Handler, proxies frontProxies, flights *fl
 // serveOwn has the own API answer a request of a user; nil if it came without
 // credentials.
 func serveOwn(w http.ResponseWriter, r *http.Request, api http.Handler, as user.Info, flights *flights) {
-	ctx, flight := flights.depart(r, w, request.From(r.Context()).LongRunning)
+	a := request.From(r.Context())
+	ctx, flight := flights.depart(r, w, a.LongRunning)
 	defer flights.arrive(flight)
 	if as != nil {
 		ctx = apirequest.WithUser(ctx, as)
 	}
 	api.ServeHTTP(ownWriter{w, flight}, r.WithContext(ctx))
+	if !a.LongRunning {
+		// What the sweeper has not seen is the end of it.
+		boundAnswer(w, r, flights.stall)
+	}
 }

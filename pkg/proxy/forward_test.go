@@ -95,7 +95,7 @@ func gatewayBefore(t *testing.T, handler http.HandlerFunc) (gateway *httptest.Se
 	}
 }
 
-func serveChain(t *testing.T, server *Server) *httptest.Server {
+func serveChain(t testing.TB, server *Server) *httptest.Server {
 	t.Helper()
 	gateway := httptest.NewUnstartedServer(server.chain())
 	gateway.EnableHTTP2 = true

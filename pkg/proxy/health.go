@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // health answers load balancers.
@@ -11,6 +12,8 @@ type health struct {
 	drain *drainState
 	// ready returns nil once the gateway can serve.
 	ready func() error
+	// patience is how long a client has to take the answer.
+	patience time.Duration
 }
 
 // WithHealth answers /livez and /readyz without credentials: ok or not, and no
@@ -31,9 +34,9 @@ func (h *health) serve(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch r.URL.Path {
 	case "/livez":
-		respondHealth(w, nil)
+		h.respond(w, r, nil)
 	case "/readyz":
-		respondHealth(w, h.notReady())
+		h.respond(w, r, h.notReady())
 	default:
 		return false
 	}
@@ -47,7 +50,8 @@ func (h *health) notReady() error {
 	return h.ready()
 }
 
-func respondHealth(w http.ResponseWriter, err error) {
+func (h *health) respond(w http.ResponseWriter, r *http.Request, err error) {
+	boundAnswer(w, r, h.patience)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache, private")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -36,5 +36,8 @@ func WithImpersonation(next http.Handler, judge authorizer.UnconditionalAuthoriz
 		// The filter refuses by itself.
 		ownHeaders(w.Header(), r)
 		filter.ServeHTTP(w, r.WithContext(ctx))
+		if a.Impersonated == nil {
+			boundAnswer(w, r, status.patience)
+		}
 	})
 }

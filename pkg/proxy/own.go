@@ -47,6 +47,7 @@ func WithAuthorization(next http.Handler, judge authorizer.UnconditionalAuthoriz
 		case err != nil:
 			status.write(w, r, errUnavailable("access to this path cannot be checked at the moment: no kube-apiserver answers"))
 		default:
+			boundAnswer(w, r, status.patience)
 			responsewriters.Forbidden(attributes, w, r, reason, status.codecs)
 		}
 	})
@@ -66,10 +67,10 @@ func (s *Server) Ops(open bool) http.Handler {
 	guarded := http.NewServeMux()
 	guarded.Handle("GET /metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{}))
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { respondHealth(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { s.health.respond(w, r, nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		err := s.health.notReady()
-		respondHealth(w, err)
+		s.health.respond(w, r, err)
 		if err != nil {
 			// Whoever reaches this port may know why.
 			_, _ = w.Write([]byte(err.Error() + "\n"))

@@ -117,8 +117,8 @@ func New(o Options) *Server {
 		drain:     drain,
 		flights:   newFlights(drain, o.Clock, o.RequestTimeout, o.StallTimeout),
 		metrics:   newMetrics(o.Registry),
-		status:    newStatusWriter(),
-		health:    &health{drain: drain, ready: o.Ready},
+		status:    newStatusWriter(o.StallTimeout),
+		health:    &health{drain: drain, ready: o.Ready, patience: o.StallTimeout},
 		accessLog: &accessLog{log: o.Log.Named("access"), every: o.AccessLogEvery},
 		sampled: o.Log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(core, time.Second, 1, 0)

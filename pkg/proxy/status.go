@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,13 +21,15 @@ import (
 // accepts, with kube-apiserver's own code for it.
 type statusWriter struct {
 	codecs serializer.CodecFactory
+	// patience is how long a client has to take what is written.
+	patience time.Duration
 }
 
-func newStatusWriter() statusWriter {
+func newStatusWriter(patience time.Duration) statusWriter {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	scheme.AddUnversionedTypes(schema.GroupVersion{Version: "v1"}, &metav1.Status{})
-	return statusWriter{codecs: serializer.NewCodecFactory(scheme)}
+	return statusWriter{codecs: serializer.NewCodecFactory(scheme), patience: patience}
 }
 
 // write answers r with err. An error that tells a wait gets a Retry-After
@@ -37,6 +40,7 @@ func (s statusWriter) write(w http.ResponseWriter, r *http.Request, err *apierro
 		version = schema.GroupVersion{Group: a.APIGroup, Version: a.APIVersion}
 	}
 	ownHeaders(w.Header(), r)
+	boundAnswer(w, r, s.patience)
 	responsewriters.ErrorNegotiated(err, s.codecs, version, w, r)
 }
 
