@@ -22,7 +22,7 @@ import (
 
 const (
 	// maxDecisions bounds what is remembered: every node of a large cluster with a
-	// few reads each, and the controllers. About 200 bytes each, whatever was asked for.
+	// few reads each, and the controllers. 256 bytes each, however long what was asked for.
 	maxDecisions = 131072
 	// grantedFor is how long a permission is remembered that a role gives, while changes
 	// of roles and bindings are followed, which take it back at once; and what every

@@ -16,9 +16,8 @@
 // It gets every change after the resource version it begins at, once, in order.
 // When that cannot be kept it is ended, between two events: it did not keep up
 // (ErrSlow), also with the part of the history that it began with, or upstream's history
-// was lost (ErrGap). The client comes back with
-// the last resource version it has seen, and is served from the history or told
-// that it is too old, by the apiserver itself.
+// was lost (ErrGap). The client comes back with the last resource version it has seen,
+// and is served from the history or told that it is too old, by the apiserver itself.
 //
 // # Costs
 //
